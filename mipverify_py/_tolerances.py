@@ -1,0 +1,19 @@
+"""Every tolerance of the project, each with the reason for its value."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GAP_ABSOLUTE: Final = 1e-6
+"""A distance is closed when upper - lower is at most this: one order below the feasibility tolerance of MIP solvers'
+rows would promise digits that their answers do not have."""
+
+GAP_RELATIVE: Final = 1e-5
+"""... or at most this share of upper: five digits of a distance, finer than any published comparison needs."""
+
+SOLVER_FEASIBILITY: Final = 1e-9
+"""Row and integrality tolerance asked of every backend (the tightest that all accept): a big-M row with M = 10 then
+moves a pre-activation by at most 1e-8. What a solver returns is re-checked by us whatever this is."""
+
+BOUNDARY_STEPS: Final = 60
+"""Bisection steps of the move onto the decision boundary: enough to exhaust the 53 bits of a float64 factor."""

@@ -1,0 +1,20 @@
+"""The model as data: ONNX import, lowering to affine maps and ReLUs, evaluation, and a zoo of small trained models."""
+
+from onnx_models._builder import NetworkBuilder
+from onnx_models._convolution import ConvolutionMap
+from onnx_models._maps import Array, DenseMap, LinearMap, SparseMap
+from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
+
+__all__ = [
+    "Affine",
+    "Array",
+    "ConvolutionMap",
+    "DenseMap",
+    "Input",
+    "LinearMap",
+    "Node",
+    "Relu",
+    "ReluNetwork",
+    "NetworkBuilder",
+    "SparseMap",
+]
