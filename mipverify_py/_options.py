@@ -1,0 +1,62 @@
+"""How to search: limits, gap, backend. None of it changes what is true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mipverify_py._enums import Tightening
+from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
+from onnx_models.errors import InputError
+
+ENGINES = ("mip",)
+"""Names of the engines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Limits and choices of a search.
+
+    Attributes:
+        engine: one of `ENGINES`.
+        backend: name of the MIP solver (`mipverify_py.backends.available_backends()` lists the installed ones).
+        time_limit: wall-clock seconds for the whole query, > 0, or None.
+        node_limit: branch-and-bound nodes of the MIP, >= 1, or None.
+        gap_absolute, gap_relative: a distance is closed when upper - lower <= max(gap_absolute, gap_relative * upper).
+        threads: threads for the solver and for torch, >= 1.
+        seed: seed of the attack and of the solver, 0 <= seed < 2**31.
+        tightening: last stage of bound tightening.
+        restarts: random starts of the attack per target class, >= 1.
+
+    Raises:
+        InputError: a value outside its range, naming it.
+    """
+
+    engine: str = "mip"
+    backend: str = "highs"
+    time_limit: float | None = None
+    node_limit: int | None = None
+    gap_absolute: float = GAP_ABSOLUTE
+    gap_relative: float = GAP_RELATIVE
+    threads: int = 1
+    seed: int = 0
+    tightening: Tightening = Tightening.LP
+    restarts: int = 4
+
+    def __post_init__(self) -> None:
+        checks = {
+            "engine": (self.engine in ENGINES, f"one of {', '.join(ENGINES)}"),
+            "time_limit": (self.time_limit is None or self.time_limit > 0, "a number of seconds above 0, or None"),
+            "node_limit": (self.node_limit is None or self.node_limit >= 1, "at least 1, or None"),
+            "gap_absolute": (0 <= self.gap_absolute < float("inf"), "a finite number that is at least 0"),
+            "gap_relative": (0 <= self.gap_relative < 1, "at least 0 and below 1"),
+            "threads": (self.threads >= 1, "at least 1"),
+            "seed": (0 <= self.seed < 2**31, "at least 0 and below 2**31"),
+            "restarts": (self.restarts >= 1, "at least 1"),
+        }
+        for name, (fine, expected) in checks.items():
+            if not fine:
+                raise InputError(f"Option {name} is {getattr(self, name)!r}; it must be {expected}.")
+
+    def closes(self, lower: float, upper: float) -> bool:
+        """Whether the bracket is as narrow as asked for."""
+        return upper - lower <= max(self.gap_absolute, self.gap_relative * abs(upper))

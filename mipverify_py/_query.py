@@ -1,0 +1,153 @@
+"""One question about one network and one input, with everything the answer depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds import Bounds
+from mipverify_py._enums import Norm, Objective
+from mipverify_py._perturbation import PerturbationSet, Unrestricted
+from onnx_models import Array, ReluNetwork
+from onnx_models.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Which classes count as wrong answers: all but the reference class, a set, or all but a set.
+
+    Attributes:
+        classes: zero-based classes, or None for all.
+        inverted: take every class that is not in `classes` instead.
+    """
+
+    classes: tuple[int, ...] | None = None
+    inverted: bool = False
+
+    @classmethod
+    def only(cls, classes: int | Iterable[int]) -> Targets:
+        """Exactly these classes."""
+        return cls((classes,) if isinstance(classes, int) else tuple(classes))
+
+    @classmethod
+    def excluding(cls, classes: int | Iterable[int]) -> Targets:
+        """Every class but these (and the reference class)."""
+        return cls((classes,) if isinstance(classes, int) else tuple(classes), inverted=True)
+
+    def resolve(self, reference: int, count: int) -> tuple[int, ...]:
+        """The target classes, ascending, for a model of `count` classes; raises InputError if that makes no sense."""
+        named = () if self.classes is None else self.classes
+        for j in named:
+            if not 0 <= j < count:
+                raise InputError(f"Target class {j} is out of range: the model has classes 0 to {count - 1}.")
+        if self.classes is None:
+            chosen = set(range(count)) - {reference}
+        elif self.inverted:
+            chosen = set(range(count)) - set(named) - {reference}
+        else:
+            chosen = set(named)
+            if reference in chosen:
+                raise InputError(
+                    f"Target class {reference} is the class that the input already has; name other classes as targets."
+                )
+        if not chosen:
+            raise InputError("No target class is left; name at least one class other than the input's own.")
+        return tuple(sorted(chosen))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """Is there, or how near is, an x in the perturbation set with  max over targets j of f_j(x) - f_c(x) >= margin?
+
+    c, the reference class, is `label` if that is given and the predicted class otherwise. Ties count: with margin 0 an
+    input at which f_j = f_c is adversarial, so the distance is a minimum that is attained.
+
+    Args:
+        network: the classifier; at least two outputs.
+        x0: the input, of the model's shape or flat; must lie in `domain`.
+        perturbation: which inputs are considered; default all of `domain`.
+        objective: closest, feasibility or worst.
+        label: the true class, if known, zero-based. An input that the model already gets wrong has distance 0.
+        targets: which classes count as wrong.
+        margin: by how much f_j must reach f_c, finite, in logit units.
+        norm: how distance is measured.
+        domain: valid inputs, one pair of bounds per entry; None means [0, 1].
+
+    Raises:
+        InputError: for any argument that does not fit the network or the others, in one sentence.
+    """
+
+    network: ReluNetwork
+    x0: Array
+    perturbation: PerturbationSet = field(default_factory=Unrestricted)
+    objective: Objective = Objective.CLOSEST
+    label: int | None = None
+    targets: Targets = field(default_factory=Targets)
+    margin: float = 0.0
+    norm: Norm = Norm.LINF
+    domain: Bounds | None = None
+    predicted: int = field(init=False)
+    """The model's own class for x0 (lowest index among ties)."""
+    reference: int = field(init=False)
+    """c, the class that f_j is compared with."""
+    target_classes: tuple[int, ...] = field(init=False)
+    """The targets j, ascending."""
+    input_domain: Bounds = field(init=False)
+    """`domain` with the default filled in."""
+    box: Bounds = field(init=False)
+    """Bounding box of the perturbation set inside the domain."""
+
+    def __post_init__(self) -> None:
+        network, count = self.network, self.network.output_size
+        if count < 2:
+            raise InputError(f"The model has {count} output; a classifier needs at least two.")
+        x0 = network.flatten_input(self.x0)
+        domain = self.domain or Bounds(np.zeros(x0.size), np.ones(x0.size))
+        _check_domain(x0, domain)
+        if self.label is not None and not 0 <= self.label < count:
+            raise InputError(f"Label {self.label} is out of range: the model has classes 0 to {count - 1}.")
+        if not np.isfinite(self.margin):
+            raise InputError(f"The margin is {self.margin!r}; it must be a finite number.")
+        predicted = int(np.argmax(network.forward(x0)))
+        reference = predicted if self.label is None else self.label
+        derived = {
+            "x0": x0,
+            "predicted": predicted,
+            "reference": reference,
+            "target_classes": self.targets.resolve(reference, count),
+            "input_domain": domain,
+            "box": self.perturbation.bounding_box(x0, domain),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def margin_at(self, logits: Array) -> Array:
+        """max over targets j of f_j - f_c for each row of `logits`, shape (N, classes); the result has shape (N,)."""
+        best: Array = logits[:, list(self.target_classes)].max(axis=1) - logits[:, self.reference]
+        return best
+
+
+def _check_domain(x0: Array, domain: Bounds) -> None:
+    if domain.size != x0.size:
+        raise InputError(f"The domain has {domain.size} entries, the model's input has {x0.size}.")
+    outside = (x0 < domain.lower) | (x0 > domain.upper)
+    if not np.any(outside):
+        return
+    entry = int(np.argmax(outside))
+    hint = (
+        "Divide pixels in 0..255 by 255."
+        if x0.max() > 2 and x0.min() >= 0 and np.all(domain.upper <= 1)
+        else "Scale the input, or pass the model's own domain."
+    )
+    raise InputError(
+        f"The input has values from {x0.min():.6g} to {x0.max():.6g}; entry {entry} is {x0[entry]:.6g}, outside the "
+        f"model's domain [{domain.lower[entry]:.6g}, {domain.upper[entry]:.6g}]. {hint}"
+    )
+
+
+def as_flat(x: ArrayLike) -> Array:
+    """`x` as a flat float64 array."""
+    return np.asarray(x, np.float64).reshape(-1)

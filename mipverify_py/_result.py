@@ -1,0 +1,95 @@
+"""One answer: what is true, the bracket, the witness, what it rests on, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
+from mipverify_py._witness import Witness
+from onnx_models import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket:
+    """A running search's knowledge: lower <= value <= upper, absent ends None."""
+
+    lower: float | None
+    upper: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a query took.
+
+    Attributes:
+        unstable: unstable units per ReLU node, in topological order, in the bounds of the MIP; empty if none was built.
+        stable: stable units per ReLU node, likewise.
+        columns, rows, binaries, nonzeros: size of the MIP, 0 if none was built.
+        nodes: branch-and-bound nodes.
+        open_targets: target classes that the bounds could not exclude.
+        bound_solves: LP and MIP solves spent on bounds, per stage name.
+        bound_seconds: seconds per stage of bound tightening.
+        solve_seconds: seconds in the MIP solver.
+    """
+
+    unstable: tuple[int, ...] = ()
+    stable: tuple[int, ...] = ()
+    columns: int = 0
+    rows: int = 0
+    binaries: int = 0
+    nonzeros: int = 0
+    nodes: int = 0
+    open_targets: tuple[int, ...] = ()
+    bound_solves: tuple[tuple[str, int], ...] = ()
+    bound_seconds: tuple[tuple[str, float], ...] = ()
+    solve_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The answer to a query; every field is always there.
+
+    Attributes:
+        verdict: what is known about adversarial examples in the perturbation set.
+        objective: what was asked, and so what `lower` and `upper` bracket: the distance (closest), the largest
+            margin (worst); both are None for feasibility.
+        lower: lower end of the bracket, None if none is known. For closest it is the proven end (see `evidence`), for
+            worst the checked one: the margin at `point`, rounded down.
+        upper: upper end, None if none is known. For closest it is the checked end, the distance of `witness`; for worst
+            the proven one.
+        witness: the checked adversarial example, for closest the nearest one found, for worst the one of largest
+            margin; None if none is known.
+        point: the input, shape (n,), that attains the checked end: the witness's own point, or for worst the maximiser,
+            which need not be adversarial; None if none is known.
+        evidence: what verdict and bracket rest on; None while the verdict is UNKNOWN and no end is known.
+        evidence_detail: the same in words, with solver and tolerance where one is trusted.
+        stop_reason: why the search ended.
+        predicted: the model's class for x0.
+        reference: the class that the targets are compared with.
+        engine, backend: what searched; backend is None where no solver was needed.
+        seconds: wall-clock time of the whole query.
+        attack_seconds: the part of it spent on the attack.
+        statistics: sizes and counts.
+    """
+
+    verdict: Verdict
+    objective: Objective
+    lower: float | None
+    upper: float | None
+    witness: Witness | None
+    point: Array | None
+    evidence: Evidence | None
+    evidence_detail: str
+    stop_reason: StopReason
+    predicted: int
+    reference: int
+    engine: str
+    backend: str | None
+    seconds: float
+    attack_seconds: float
+    statistics: Statistics
+
+    @property
+    def target(self) -> int | None:
+        """Class of the witness, None without one."""
+        return None if self.witness is None else self.witness.target

@@ -1,0 +1,102 @@
+"""Adversarial examples that have been checked: the only ones this project calls so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bounds import Bounds, interval_bounds
+from mipverify_py._distance import distance
+from mipverify_py._query import Query
+from onnx_models import Array, exact_logits
+from onnx_models.errors import MipverifyError
+
+
+class NotAdversarialError(MipverifyError, ValueError):
+    """The candidate is outside the perturbation set, or does not reach the margin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What onnxruntime says about a witness rounded to float32.
+
+    Attributes:
+        predicted: its class in float32 (lowest index among ties).
+        adversarial: whether max over targets of f_j - f_c >= margin holds for the float32 outputs.
+    """
+
+    predicted: int
+    adversarial: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Witness:
+    """An adversarial example. Building one re-runs the network on `point` and tests membership; it fails otherwise.
+
+    Whether max over targets j of f_j - f_c >= margin is decided rigorously: from an enclosure of the float64 evaluation
+    (interval arithmetic, outward rounded) and, where that cannot tell because the point lies on the boundary to within
+    rounding, from exact rational arithmetic.
+
+    Args:
+        query: the question it answers.
+        point: the input, shape (n,), float64.
+
+    Raises:
+        NotAdversarialError: the point is outside the perturbation set or the domain, or misses the margin.
+    """
+
+    query: Query
+    point: Array
+    distance: float = field(init=False)
+    """Norm of point - x0, rounded up."""
+    logits: Array = field(init=False)
+    """float64 outputs, shape (classes,)."""
+    predicted: int = field(init=False)
+    """argmax of `logits`; the reference class itself on an exact tie with a lower index."""
+    target: int = field(init=False)
+    """The target class with the largest logit."""
+    replay: Replay | None = field(init=False)
+    """The float32 replay in onnxruntime, None for a network that did not come from an ONNX model."""
+
+    def __post_init__(self) -> None:
+        query, point = self.query, np.array(self.point, np.float64)
+        inside = query.input_domain.contains(point) and query.perturbation.contains(point, query.x0)
+        if not inside:
+            raise NotAdversarialError("The candidate lies outside the perturbation set.")
+        if not reaches_margin(query, point):
+            raise NotAdversarialError("The candidate does not reach the margin.")
+        logits = query.network.forward(point)
+        targets = list(query.target_classes)
+        derived = {
+            "point": point,
+            "distance": distance(point, query.x0, query.norm),
+            "logits": logits,
+            "predicted": int(np.argmax(logits)),
+            "target": targets[int(np.argmax(logits[targets]))],
+            "replay": _replay(query, point),
+        }
+        point.setflags(write=False)
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+
+def reaches_margin(query: Query, point: Array) -> bool:
+    """Whether max over targets j of f_j(point) - f_c(point) >= margin, for real numbers; `point` of shape (n,)."""
+    enclosure = interval_bounds(query.network, Bounds(point, point)).nodes[-1]
+    targets, c = list(query.target_classes), query.reference
+    if np.max(np.nextafter(enclosure.lower[targets] - enclosure.upper[c], -np.inf)) >= query.margin:
+        return True
+    if np.max(np.nextafter(enclosure.upper[targets] - enclosure.lower[c], np.inf)) < query.margin:
+        return False
+    logits = exact_logits(query.network, point)
+    return bool(max(logits[j] for j in targets) - logits[c] >= query.margin)
+
+
+def _replay(query: Query, point: Array) -> Replay | None:
+    source = query.network.source
+    if source is None:
+        return None
+    batch = point.astype(np.float32).reshape(1, *query.network.input_shape)
+    logits = source.logits(batch).astype(np.float64)
+    return Replay(int(np.argmax(logits[0])), bool(query.margin_at(logits)[0] >= query.margin))
