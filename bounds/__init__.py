@@ -1,6 +1,28 @@
 """What the units of a network can output over a box of inputs: interval, linear (CROWN) and LP bounds."""
 
 from bounds._bounds import Bounds, NetworkBounds
+from bounds._formulation import Formulation, ReluColumns
+from bounds._interval import interval_bounds
+from bounds._linear import Relaxation, linear_bounds, refined, upper_bounds
+from bounds._lp import LpTightening, lp_bounds
 from bounds._model import Expression, MipModel, ModelBuilder
+from bounds._sweep import Refinement, sweep
 
-__all__ = ["Bounds", "Expression", "MipModel", "ModelBuilder", "NetworkBounds"]
+__all__ = [
+    "Bounds",
+    "Expression",
+    "Formulation",
+    "LpTightening",
+    "MipModel",
+    "ModelBuilder",
+    "NetworkBounds",
+    "Refinement",
+    "Relaxation",
+    "ReluColumns",
+    "interval_bounds",
+    "linear_bounds",
+    "lp_bounds",
+    "refined",
+    "sweep",
+    "upper_bounds",
+]

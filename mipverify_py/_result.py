@@ -64,6 +64,7 @@ class Result:
         evidence: what verdict and bracket rest on; None while the verdict is UNKNOWN and no end is known.
         evidence_detail: the same in words, with solver and tolerance where one is trusted.
         stop_reason: why the search ended.
+        stop_detail: the same in words where there is more to say (which limit, which error); may be empty.
         predicted: the model's class for x0.
         reference: the class that the targets are compared with.
         engine, backend: what searched; backend is None where no solver was needed.
@@ -81,6 +82,7 @@ class Result:
     evidence: Evidence | None
     evidence_detail: str
     stop_reason: StopReason
+    stop_detail: str
     predicted: int
     reference: int
     engine: str

@@ -15,5 +15,13 @@ SOLVER_FEASIBILITY: Final = 1e-9
 """Row and integrality tolerance asked of every backend (the tightest that all accept): a big-M row with M = 10 then
 moves a pre-activation by at most 1e-8. What a solver returns is re-checked by us whatever this is."""
 
-BOUNDARY_STEPS: Final = 60
-"""Bisection steps of the move onto the decision boundary: enough to exhaust the 53 bits of a float64 factor."""
+BOUNDARY_BITS: Final = 56
+"""Bits to which the move onto the decision boundary bisects its factor: all 53 of a float64."""
+
+CLAIM_PADDING: Final = 1e-6
+"""A MIP solver's claimed bound on a unit is widened by this times (1 + its absolute value): a thousand times the row
+tolerance asked for, since errors of rows add up over layers. The bound still counts as the solver's claim."""
+
+RADIUS_SLACK: Final = 1e-6
+"""The MIP searches this much beyond the distance of the best witness, so that the witness itself stays feasible within
+the solver's tolerances and "infeasible" would contradict it."""

@@ -83,14 +83,27 @@ class Witness:
 
 def reaches_margin(query: Query, point: Array) -> bool:
     """Whether max over targets j of f_j(point) - f_c(point) >= margin, for real numbers; `point` of shape (n,)."""
-    enclosure = interval_bounds(query.network, Bounds(point, point)).nodes[-1]
-    targets, c = list(query.target_classes), query.reference
-    if np.max(np.nextafter(enclosure.lower[targets] - enclosure.upper[c], -np.inf)) >= query.margin:
+    low, high = _margin_enclosure(query, point)
+    if low >= query.margin:
         return True
-    if np.max(np.nextafter(enclosure.upper[targets] - enclosure.lower[c], np.inf)) < query.margin:
+    if high < query.margin:
         return False
     logits = exact_logits(query.network, point)
-    return bool(max(logits[j] for j in targets) - logits[c] >= query.margin)
+    return bool(max(logits[j] for j in query.target_classes) - logits[query.reference] >= query.margin)
+
+
+def margin_below(query: Query, point: Array) -> float:
+    """max over targets j of f_j(point) - f_c(point), rounded down."""
+    return _margin_enclosure(query, point)[0]
+
+
+def _margin_enclosure(query: Query, point: Array) -> tuple[float, float]:
+    """Floats between which the exact margin at `point` lies."""
+    logits = interval_bounds(query.network, Bounds(point, point)).nodes[-1]
+    targets, c = list(query.target_classes), query.reference
+    low = np.nextafter(logits.lower[targets] - logits.upper[c], -np.inf)
+    high = np.nextafter(logits.upper[targets] - logits.lower[c], np.inf)
+    return float(low.max()), float(high.max())
 
 
 def _replay(query: Query, point: Array) -> Replay | None:

@@ -2,10 +2,12 @@
 
 from onnx_models._builder import NetworkBuilder
 from onnx_models._convolution import ConvolutionMap
+from onnx_models._exact import exact_logits
 from onnx_models._maps import Array, DenseMap, LinearMap, SparseMap
 from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
 
 __all__ = [
+    "exact_logits",
     "Affine",
     "Array",
     "ConvolutionMap",

@@ -108,6 +108,12 @@ class ConvolutionMap(LinearMap):
     def absolute(self) -> ConvolutionMap:
         return replace(self, kernel=np.abs(self.kernel))
 
+    def signed_parts(self) -> tuple[ConvolutionMap, ConvolutionMap]:
+        return (
+            replace(self, kernel=np.maximum(self.kernel, 0.0)),
+            replace(self, kernel=np.maximum(-self.kernel, 0.0)),
+        )
+
     def scale_channels(self, *, inputs: Array | None = None, outputs: Array | None = None) -> ConvolutionMap:
         """This convolution after scaling its input channels by `inputs` (C,) and its output channels by `outputs` (O,)."""
         kernel = self.kernel

@@ -58,6 +58,10 @@ class LinearMap(ABC):
         """The map whose coefficients are the absolute values of this one's."""
 
     @abstractmethod
+    def signed_parts(self) -> tuple[LinearMap, LinearMap]:
+        """Maps (P, N) with nonnegative coefficients and M = P - N."""
+
+    @abstractmethod
     def to_sparse(self) -> sparse.csr_array:
         """The map as a float64 CSR matrix of shape (m, n); rows for a MIP or an LP are taken from it."""
 
@@ -101,6 +105,13 @@ class DenseMap(LinearMap):
 
     def absolute(self) -> DenseMap:
         return DenseMap(np.abs(self.weight))
+
+    def signed_parts(self) -> tuple[DenseMap, DenseMap]:
+        return self._signed_parts
+
+    @cached_property
+    def _signed_parts(self) -> tuple[DenseMap, DenseMap]:
+        return DenseMap(np.maximum(self.weight, 0.0)), DenseMap(np.maximum(-self.weight, 0.0))
 
     def to_sparse(self) -> sparse.csr_array:
         return sparse.csr_array(self.weight)
@@ -177,5 +188,18 @@ class SparseMap(LinearMap):
     def absolute(self) -> SparseMap:
         return SparseMap(abs(self.matrix))
 
+    def signed_parts(self) -> tuple[SparseMap, SparseMap]:
+        return self._signed_parts
+
+    @cached_property
+    def _signed_parts(self) -> tuple[SparseMap, SparseMap]:
+        return SparseMap(_positive(self.matrix)), SparseMap(_positive(-self.matrix))
+
     def to_sparse(self) -> sparse.csr_array:
         return self.matrix
+
+
+def _positive(matrix: sparse.csr_array) -> sparse.csr_array:
+    positive = matrix.maximum(0.0).tocsr()
+    positive.eliminate_zeros()
+    return sparse.csr_array(positive)

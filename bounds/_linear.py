@@ -1,0 +1,171 @@
+"""Linear bounds by backward substitution (CROWN; Zhang et al., 2018), on a DAG and outward rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from bounds._bounds import Bounds, NetworkBounds
+from bounds._interval import magnitudes
+from bounds._rounding import UNIT_ROUNDOFF, gamma, inflate
+from bounds._sweep import named_bounds, sweep
+from onnx_models import Affine, Array, Relu, ReluNetwork, SparseMap
+
+CHUNK_ENTRIES = 4_000_000
+"""Rows are bounded together as long as rows times the widest node stays below this (32 MB per array)."""
+
+Multipliers = Mapping[int, Array]
+"""For ReLU node i a weight lambda >= 0 of each unit's row y >= z in each bound, shape (rows, units)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relaxation:
+    """Lines around the ReLU: for l <= z <= u,  alpha z <= max(z, 0) <= slope z + intercept, any alpha in [0, 1].
+
+    For an unstable unit  slope = u / (u - l) and intercept = -l u / (u - l); stable units have their exact line, and
+    then alpha = slope. `intercept` is rounded up until the upper line is valid for the rounded slope.
+    """
+
+    slope: Array
+    intercept: Array
+    alpha: Array
+
+    @classmethod
+    def of(cls, pre: Bounds) -> Relaxation:
+        """The lines for pre-activation bounds `pre`; alpha is CROWN's choice, 1 where u > -l and 0 elsewhere."""
+        l, u, unstable = pre.lower, pre.upper, pre.straddles_zero
+        width = np.where(unstable, u - l, 1.0)
+        slope = np.where(unstable, np.clip(u / width, 0.0, 1.0), np.where(pre.lower >= 0, 1.0, 0.0))
+        # Valid at both ends, and so between them: slope l + t >= 0 and slope u + t >= u, that is t >= (1 - slope) u.
+        t = np.maximum(-slope * l, (1.0 - slope) * u) * (1.0 + 8 * UNIT_ROUNDOFF)
+        alpha = np.where(unstable, (u > -l).astype(np.float64), slope)
+        return cls(slope, np.where(unstable, np.nextafter(t, np.inf), 0.0), alpha)
+
+
+def linear_bounds(network: ReluNetwork, region: Bounds, *, start: NetworkBounds | None = None) -> NetworkBounds:
+    """Bounds of every node over the box `region`, by CROWN where interval bounds leave a ReLU unstable.
+
+    `start` gives bounds already known for the same region. Never looser than interval bounds. Errors as in `sweep`.
+    """
+    return sweep(network, region, lambda known, i, units: refine_linear(network, known, i, units), start=start)
+
+
+def refine_linear(network: ReluNetwork, bounds: NetworkBounds, index: int, units: NDArray[np.intp]) -> Bounds:
+    """Bounds of node `index` with the given units bounded by CROWN too."""
+    return refined(network, bounds, index, units, upper_bounds(network, bounds, index, both_signs(bounds, index, units)))
+
+
+def both_signs(bounds: NetworkBounds, index: int, units: NDArray[np.intp]) -> sparse.csr_array:
+    """Rows that pick the given units of node `index`, then the same rows negated."""
+    rows = SparseMap.selection(units, bounds.nodes[index].size).matrix
+    return sparse.csr_array(sparse.vstack([rows, -rows]))
+
+
+def refined(
+    network: ReluNetwork, bounds: NetworkBounds, index: int, units: NDArray[np.intp], both: Array
+) -> Bounds:
+    """Bounds of node `index` after taking in upper bounds `both` of the rows of `both_signs`."""
+    old = bounds.nodes[index]
+    lower, upper = old.lower.copy(), old.upper.copy()
+    upper[units] = np.minimum(upper[units], both[: len(units)])
+    lower[units] = np.maximum(lower[units], -both[len(units) :])
+    return named_bounds(network, index, lower, upper)
+
+
+def upper_bounds(
+    network: ReluNetwork,
+    bounds: NetworkBounds,
+    index: int,
+    rows: sparse.csr_array,
+    *,
+    multipliers: Multipliers | None = None,
+) -> Array:
+    """Upper bounds, shape (k,), of  rows @ v  for the value v of node `index`, over the input box in `bounds`.
+
+    `rows` has shape (k, size of node `index`). `bounds` must hold for every node before it. Where a unit occurs with a
+    negative coefficient -A it is replaced by alpha z, with CROWN's alpha or, for ReLU nodes in `multipliers`, with
+    alpha = lambda / A clipped to [0, 1]. An optimal dual solution of the triangle LP gives lambda for which this pass
+    reproduces the LP's optimum (Salman et al., 2019, theorem 4.2), but every choice is valid. The result is rounded
+    upward so that it holds for real numbers.
+    """
+    widest = max(node.size for node in network.nodes[: index + 1])
+    step = max(1, CHUNK_ENTRIES // widest)
+    parts = [
+        _Substitution(network, bounds, index, rows[k : k + step].toarray(), _slice(multipliers, k, step)).run()
+        for k in range(0, rows.shape[0], step)
+    ]
+    return np.concatenate([np.zeros(0), *parts])
+
+
+def _slice(multipliers: Multipliers | None, first: int, step: int) -> Multipliers:
+    return {i: m[first : first + step] for i, m in (multipliers or {}).items()}
+
+
+class _Substitution:
+    """One backward pass. Invariant, for every x in the box and every row:
+
+        rows @ v_index  <=  sum over nodes of coefficients[node] @ v_node + constant + slack
+
+    where `slack` bounds every rounding error made so far, using |v_node| <= magnitude of the node's bounds.
+    """
+
+    def __init__(
+        self, network: ReluNetwork, bounds: NetworkBounds, index: int, rows: Array, multipliers: Multipliers
+    ) -> None:
+        self._network, self._bounds, self._multipliers = network, bounds, multipliers
+        self._coefficients: dict[int, Array] = {index: rows}
+        self._constant, self._slack = np.zeros(len(rows)), np.zeros(len(rows))
+
+    def run(self) -> Array:
+        while (index := max(self._coefficients)) > 0:
+            rows, node = self._coefficients.pop(index), self._network.nodes[index]
+            if isinstance(node, Affine):
+                self._through_affine(rows, node)
+            else:
+                assert isinstance(node, Relu)
+                self._through_relu(rows, node, index)
+        return self._over_box(self._coefficients[0])
+
+    def _through_affine(self, rows: Array, node: Affine) -> None:
+        size = np.abs(rows) @ magnitudes(node, list(self._bounds.nodes))
+        self._slack += inflate(gamma(node.size + 2) * size)
+        self._add_constant(rows @ node.bias, np.abs(rows) @ np.abs(node.bias), node.size)
+        for source, linear_map in zip(node.inputs, node.maps, strict=True):
+            self._accumulate(source, linear_map.transpose_apply(rows))
+        if not self._coefficients:
+            self._accumulate(0, np.zeros((len(rows), self._network.input_size)))
+
+    def _through_relu(self, rows: Array, node: Relu, index: int) -> None:
+        lines = Relaxation.of(self._bounds.nodes[node.input])
+        lower_slope = lines.alpha
+        if index in self._multipliers:
+            unstable = self._bounds.nodes[node.input].straddles_zero
+            ratio = np.clip(self._multipliers[index] / np.where(rows < 0, -rows, 1.0), 0.0, 1.0)
+            lower_slope = np.where(unstable, ratio, lines.slope)
+        positive = np.maximum(rows, 0.0)
+        self._add_constant(positive @ lines.intercept, positive @ lines.intercept, node.size)
+        product = np.where(rows > 0, rows * lines.slope, rows * lower_slope)
+        self._slack += inflate(UNIT_ROUNDOFF * (np.abs(product) @ self._bounds.nodes[node.input].magnitude))
+        self._accumulate(node.input, product)
+
+    def _add_constant(self, value: Array, size: Array, terms: int) -> None:
+        total = self._constant + value
+        self._slack += inflate(gamma(terms + 1) * size + UNIT_ROUNDOFF * np.abs(total))
+        self._constant = total
+
+    def _accumulate(self, index: int, rows: Array) -> None:
+        if index in self._coefficients:
+            rows = self._coefficients[index] + rows
+            self._slack += inflate(UNIT_ROUNDOFF * (np.abs(rows) @ self._bounds.nodes[index].magnitude))
+        self._coefficients[index] = rows
+
+    def _over_box(self, rows: Array) -> Array:
+        """max over the box of rows @ x is  sum of rows * u where rows > 0 and rows * l elsewhere."""
+        box = self._bounds.nodes[0]
+        value = np.maximum(rows, 0.0) @ box.upper + np.minimum(rows, 0.0) @ box.lower
+        self._add_constant(value, np.abs(rows) @ box.magnitude, 2 * box.size)
+        return np.where(self._slack > 0, np.nextafter(self._constant + self._slack, np.inf), self._constant)

@@ -1,0 +1,174 @@
+"""Engine `mip`: bounds, then one mixed-integer program on any backend; the reference that others are compared with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from bounds import Bounds, NetworkBounds, linear_bounds
+from mipverify_py._attack import ball
+from mipverify_py._encode import Encoding, encode, margin_bounds
+from mipverify_py._enums import Evidence, Objective, StopReason
+from mipverify_py._search import Search
+from mipverify_py._tighten import Tightened, tighten
+from mipverify_py._tolerances import RADIUS_SLACK, SOLVER_FEASIBILITY
+from mipverify_py.backends import MipSolution, SolveLimits, SolveProgress, SolveStatus, get_backend, solve_isolated
+
+LOWER_STEPS = 5
+"""Bisection steps for the distance that linear bounds prove: to 3 % of the upper end, at a linear bound's price each."""
+
+_STOPS = {
+    SolveStatus.TIME_LIMIT: StopReason.TIME_LIMIT,
+    SolveStatus.NODE_LIMIT: StopReason.NODE_LIMIT,
+    SolveStatus.INTERRUPTED: StopReason.INTERRUPTED,
+}
+
+
+def run_mip(search: Search) -> None:
+    """Answers the search's query after the attack has had its turn: bounds over the box left, then the MIP."""
+    query = search.query
+    box = _region(search)
+    tightened = tighten(query.network, box, search.options, deadline=search.deadline)
+    limits = margin_bounds(query, tightened.bounds, query.target_classes)
+    open_targets = tuple(j for j, u in zip(query.target_classes, limits.upper, strict=True) if u >= query.margin)
+    search.statistics = replace(
+        search.statistics,
+        bound_solves=tightened.solves,
+        bound_seconds=tightened.seconds,
+        open_targets=open_targets,
+    )
+    _take_bounds(search, tightened, limits, open_targets)
+    if search.closed or (search.robust is not None and query.objective is not Objective.WORST):
+        return
+    if query.objective is Objective.CLOSEST:
+        _prove_radius(search)
+    targets = query.target_classes if query.objective is Objective.WORST else open_targets
+    _solve(search, encode(query, tightened.bounds, targets=targets), claimed_bounds=tightened.claimed)
+
+
+def _region(search: Search) -> Bounds:
+    """The box that can hold a better answer than the witness in hand."""
+    if search.query.objective is Objective.CLOSEST and search.witness is not None:
+        return ball(search.query, search.witness.distance + RADIUS_SLACK)
+    return search.query.box
+
+
+def _take_bounds(search: Search, tightened: Tightened, limits: Bounds, open_targets: tuple[int, ...]) -> None:
+    """What the bounds alone settle."""
+    query = search.query
+    evidence = Evidence.SOLVER_CLAIM if tightened.claimed else Evidence.REPROVED
+    detail = _detail(search.options.backend) if tightened.claimed else ""
+    if query.objective is Objective.WORST:
+        top = float(limits.upper.max())
+        search.claim(top, detail) if tightened.claimed else search.prove(top)
+        if top < query.margin:
+            search.robust = evidence
+    elif not open_targets and search.witness is None:
+        search.robust, search.claim_detail = evidence, detail
+
+
+def _prove_radius(search: Search) -> None:
+    """Bisects for the largest radius at which linear bounds exclude every target, as a first lower end."""
+    query = search.query
+    low, high = 0.0, float(np.abs(_reach(query.box, query.x0)).max())
+    if search.witness is not None:
+        high = min(high, search.witness.distance)
+    for _ in range(LOWER_STEPS):
+        middle = 0.5 * (low + high)
+        if search.seconds_left == 0.0 or middle == 0.0:
+            return
+        box = ball(query, middle)
+        bounds: NetworkBounds = linear_bounds(query.network, box)
+        if np.all(margin_bounds(query, bounds, query.target_classes).upper < query.margin):
+            low = middle
+            search.prove(low)
+        else:
+            high = middle
+
+
+def _reach(box: Bounds, x0: np.ndarray) -> np.ndarray:
+    return np.maximum(np.abs(box.lower - x0), np.abs(box.upper - x0))
+
+
+def _solve(search: Search, encoding: Encoding, *, claimed_bounds: bool) -> None:
+    """Solves the MIP in a child process and takes in what it finds, on the way and at the end."""
+    model, options = encoding.model, search.options
+    search.backend = options.backend
+    search.statistics = replace(
+        search.statistics,
+        unstable=encoding.unstable,
+        stable=encoding.stable,
+        columns=model.columns,
+        rows=model.rows,
+        binaries=model.binaries,
+        nonzeros=model.nonzeros,
+    )
+    limits = SolveLimits(
+        seconds=search.seconds_left,
+        nodes=options.node_limit,
+        gap_absolute=0.5 * options.gap_absolute,
+        gap_relative=0.5 * options.gap_relative,
+        threads=options.threads,
+        seed=options.seed,
+    )
+    if limits.seconds == 0.0:
+        search.stop(StopReason.TIME_LIMIT)
+        return
+    began = time.monotonic()
+    detail = _detail(options.backend)
+
+    def on_progress(progress: SolveProgress) -> None:
+        if progress.dual_bound is not None:
+            _take_dual_bound(search, progress.dual_bound, detail)
+        if progress.point is not None:
+            _take_point(search, progress.point[encoding.inputs])
+
+    solution = solve_isolated(options.backend, model, limits, on_progress=on_progress)
+    search.statistics = replace(
+        search.statistics, nodes=solution.nodes, solve_seconds=time.monotonic() - began
+    )
+    if solution.point is not None:
+        _take_point(search, solution.point[encoding.inputs])
+    if solution.dual_bound is not None:
+        _take_dual_bound(search, solution.dual_bound, detail)
+    _conclude(search, solution)
+
+
+def _detail(backend: str) -> str:
+    version = get_backend(backend).version()
+    return f"{backend} {version} claims it, with rows kept to {SOLVER_FEASIBILITY:g}"
+
+
+def _take_dual_bound(search: Search, bound: float, detail: str) -> None:
+    if not np.isfinite(bound):
+        return
+    if search.query.objective is Objective.CLOSEST:
+        search.claim(max(bound, 0.0), detail)
+    elif search.query.objective is Objective.WORST:
+        search.claim(-bound, detail)
+
+
+def _take_point(search: Search, point: np.ndarray) -> None:
+    if search.query.objective is Objective.WORST:
+        search.offer_margin(point)
+    elif search.query.objective is Objective.CLOSEST or search.witness is None:
+        search.offer(point)
+
+
+def _conclude(search: Search, solution: MipSolution) -> None:
+    """Why the search ends, judged by what the checks confirm rather than by the status alone."""
+    objective = search.query.objective
+    if solution.status in _STOPS:
+        reason = _STOPS[solution.status]
+        search.stop(StopReason.SOLVED if search.closed else reason)
+    elif solution.status.proves_infeasible and search.witness is None and objective is not Objective.WORST:
+        search.robust, search.claim_detail = Evidence.SOLVER_CLAIM, _detail(search.options.backend)
+    elif solution.status is not SolveStatus.OPTIMAL:
+        search.stop(StopReason.SOLVER_FAILED, f"{search.options.backend} ended with: {solution.status.value}")
+    elif objective is Objective.FEASIBILITY:
+        if search.witness is None:
+            search.stop(StopReason.NUMERICAL, "the solver's point does not reach the margin when it is re-evaluated")
+    elif not search.closed:
+        search.stop(StopReason.NUMERICAL, "the solver's bound and the checked end differ by more than the gap")

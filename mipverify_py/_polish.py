@@ -1,0 +1,61 @@
+"""From a point that nearly reaches the margin to a checked witness as near to x0 as it can be had cheaply."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bounds import Bounds, interval_bounds
+from mipverify_py._attack import GradientAttack
+from mipverify_py._query import Query
+from mipverify_py._witness import NotAdversarialError, Witness
+from onnx_models import Array
+
+PUSHES = tuple(4.0**k * 1e-10 for k in range(9))
+"""How far a candidate is pushed across the boundary, as shares of the box's width: from rounding error to the worst
+that a solver's tolerances leave (6.6e-6)."""
+
+
+def polish(query: Query, point: Array, attack: GradientAttack) -> Witness | None:
+    """A witness at or very near `point`, shape (n,), or None.
+
+    A point that reaches the margin is first moved along the segment from x0 towards the boundary, up to where rounding
+    could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of the margin's
+    gradient, in growing steps, inside the perturbation set.
+    """
+    start = query.perturbation.project(point, query.x0, query.input_domain)
+    reached = query.margin_at(query.network.forward_batch(start[None]))[0] - query.margin
+    if reached < 0:
+        return _pushed(query, start, attack)
+    doubt = _doubt(query, start)
+    nearer = attack.onto_boundary(start, excess=doubt) if reached >= doubt else start
+    return _first_witness(query, [nearer, start]) or _pushed(query, start, attack)
+
+
+def _doubt(query: Query, point: Array) -> float:
+    """By how much the float64 margin near `point` can differ from the exact one, with a factor to spare."""
+    logits = interval_bounds(query.network, Bounds(point, point)).nodes[-1]
+    return 4.0 * float(np.max(logits.upper - logits.lower))
+
+
+def _pushed(query: Query, start: Array, attack: GradientAttack) -> Witness | None:
+    direction = np.sign(attack.gradient(start))
+    width = float(np.max(query.box.upper - query.box.lower, initial=0.0))
+    reach = np.abs(start - query.x0).max()
+    for share in PUSHES:
+        step = share * width
+        room = Bounds(query.x0 - (reach + step), query.x0 + (reach + step))
+        moved = np.clip(start + 2.0 * step * direction, room.lower, room.upper)
+        found = _first_witness(query, [moved])
+        if found is not None:
+            return found
+    return None
+
+
+def _first_witness(query: Query, candidates: list[Array]) -> Witness | None:
+    for candidate in candidates:
+        inside = query.perturbation.project(candidate, query.x0, query.input_domain)
+        try:
+            return Witness(query, inside)
+        except NotAdversarialError:
+            continue
+    return None

@@ -1,0 +1,173 @@
+"""What a running query knows: the best witness, both ends of the bracket, and what they rest on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mipverify_py._attack import GradientAttack
+from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
+from mipverify_py._options import Options
+from mipverify_py._polish import polish
+from mipverify_py._query import Query
+from mipverify_py._result import Bracket, Result, Statistics
+from mipverify_py._witness import Witness, margin_below
+from onnx_models import Array
+
+REPROVED_DETAIL = "re-evaluated in exact or outward-rounded arithmetic; no solver is trusted"
+
+
+@dataclass(eq=False)
+class Search:
+    """Mutable state of one query; every method leaves it consistent, so it can be turned into a result at any time.
+
+    `proven` and `claimed` are the ends that a proof gives (lower for closest, upper for worst): the first from our own
+    outward-rounded bounds, the second from a solver.
+    """
+
+    query: Query
+    options: Options
+    on_progress: Callable[[Bracket], None] | None
+    started: float = field(default_factory=time.monotonic)
+    witness: Witness | None = None
+    best_point: Array | None = None
+    best_margin: float | None = None
+    proven: float | None = None
+    claimed: float | None = None
+    claim_detail: str = ""
+    robust: Evidence | None = None
+    """Set when no adversarial example is left; says what that rests on."""
+    stop_reason: StopReason = StopReason.SOLVED
+    stop_detail: str = ""
+    attack_seconds: float = 0.0
+    backend: str | None = None
+    statistics: Statistics = field(default_factory=Statistics)
+
+    def __post_init__(self) -> None:
+        self.attack = GradientAttack(self.query, self.options)
+
+    @property
+    def deadline(self) -> float | None:
+        """Value of `time.monotonic()` at which the time limit ends."""
+        return None if self.options.time_limit is None else self.started + self.options.time_limit
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the deadline, at least 0; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def offer(self, point: Array) -> bool:
+        """Takes `point`, shape (n,), if a checked witness nearer than the present one can be made of it."""
+        found = polish(self.query, point, self.attack)
+        if found is None or (self.witness is not None and found.distance >= self.witness.distance):
+            return False
+        self.witness = found
+        self.report()
+        return True
+
+    def offer_margin(self, point: Array) -> bool:
+        """Takes `point` if its margin, rounded down, is larger than the best so far (objective worst)."""
+        query = self.query
+        inside = query.perturbation.project(point, query.x0, query.input_domain)
+        margin = margin_below(query, inside)
+        if self.best_margin is not None and margin <= self.best_margin:
+            return False
+        self.best_point, self.best_margin = inside, margin
+        if margin >= query.margin:
+            self.witness = Witness(query, inside)
+        self.report()
+        return True
+
+    def prove(self, value: float) -> None:
+        """Takes an end of the bracket that our own bounds prove, if it is better."""
+        if self.proven is None or self._better(value, self.proven):
+            self.proven = value
+            self.report()
+
+    def claim(self, value: float, detail: str) -> None:
+        """Takes an end of the bracket that a solver claims, if it is better."""
+        if self.claimed is None or self._better(value, self.claimed):
+            self.claimed, self.claim_detail = value, detail
+            self.report()
+
+    def stop(self, reason: StopReason, detail: str = "") -> None:
+        """Records why the search ends."""
+        self.stop_reason, self.stop_detail = reason, detail
+
+    @property
+    def bracket(self) -> Bracket:
+        """Both ends as they stand; a claimed end never passes the checked one."""
+        end = self._claimed_end()
+        if self.query.objective is Objective.WORST:
+            low = self.best_margin
+            return Bracket(low, end if end is None or low is None else max(end, low))
+        if self.query.objective is Objective.FEASIBILITY:
+            return Bracket(None, None)
+        high = None if self.witness is None else self.witness.distance
+        return Bracket(end if end is None or high is None else min(end, high), high)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the bracket is as narrow as the options ask for."""
+        low, high = self.bracket.lower, self.bracket.upper
+        return low is not None and high is not None and self.options.closes(low, high)
+
+    def report(self) -> None:
+        """Tells the caller the bracket."""
+        if self.on_progress is not None:
+            self.on_progress(self.bracket)
+
+    def result(self) -> Result:
+        """The answer as it stands."""
+        verdict, bracket = self._verdict(), self.bracket
+        evidence = self._evidence(verdict, bracket)
+        return Result(
+            verdict=verdict,
+            objective=self.query.objective,
+            lower=bracket.lower,
+            upper=bracket.upper,
+            witness=self.witness,
+            point=self.best_point if self.witness is None else self.witness.point,
+            evidence=evidence,
+            evidence_detail=self._detail(evidence),
+            stop_reason=self.stop_reason,
+            stop_detail=self.stop_detail,
+            predicted=self.query.predicted,
+            reference=self.query.reference,
+            engine=self.options.engine,
+            backend=self.backend,
+            seconds=time.monotonic() - self.started,
+            attack_seconds=self.attack_seconds,
+            statistics=self.statistics,
+        )
+
+    def _better(self, value: float, old: float) -> bool:
+        return value < old if self.query.objective is Objective.WORST else value > old
+
+    def _claimed_end(self) -> float | None:
+        ends = [e for e in (self.proven, self.claimed) if e is not None]
+        if not ends:
+            return None
+        return min(ends) if self.query.objective is Objective.WORST else max(ends)
+
+    def _verdict(self) -> Verdict:
+        if self.witness is not None:
+            return Verdict.ADVERSARIAL
+        return Verdict.UNKNOWN if self.robust is None else Verdict.ROBUST
+
+    def _evidence(self, verdict: Verdict, bracket: Bracket) -> Evidence | None:
+        """The weaker of what the verdict and what the proven end of the bracket rest on."""
+        if verdict is Verdict.ROBUST and self.query.objective is not Objective.WORST:
+            return self.robust
+        if self.query.objective is Objective.FEASIBILITY:
+            return None if verdict is Verdict.UNKNOWN else Evidence.REPROVED
+        end = bracket.upper if self.query.objective is Objective.WORST else bracket.lower
+        if end is None:
+            return None if verdict is Verdict.UNKNOWN else Evidence.REPROVED
+        return Evidence.REPROVED if self.proven is not None and not self._better(end, self.proven) else Evidence.SOLVER_CLAIM
+
+    def _detail(self, evidence: Evidence | None) -> str:
+        if evidence is None:
+            return ""
+        return REPROVED_DETAIL if evidence is Evidence.REPROVED else self.claim_detail

@@ -1,0 +1,111 @@
+"""Progressive bound tightening: interval, linear, LP, MIP; each stage only for units that still straddle zero."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bounds import (
+    Bounds,
+    Formulation,
+    LpTightening,
+    MipModel,
+    NetworkBounds,
+    interval_bounds,
+    linear_bounds,
+    refined,
+    sweep,
+)
+from mipverify_py._enums import Tightening
+from mipverify_py._options import Options
+from mipverify_py._tolerances import CLAIM_PADDING
+from mipverify_py.backends import SolveLimits, solve_isolated
+from onnx_models import ReluNetwork
+
+MIP_SECONDS_PER_UNIT = 5.0
+"""Longest MIP solve for one end of one unit's bounds; MIPVerify's default is of the same order."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tightened:
+    """Bounds over a box, what they cost, and whether they rest on a solver's word.
+
+    Attributes:
+        bounds: bounds of every node.
+        claimed: whether some bound is a MIP solver's claim (the MIP stage); all others are re-proved.
+        solves: LP and MIP solves per stage name.
+        seconds: seconds per stage name.
+    """
+
+    bounds: NetworkBounds
+    claimed: bool
+    solves: tuple[tuple[str, int], ...]
+    seconds: tuple[tuple[str, float], ...]
+
+
+def tighten(
+    network: ReluNetwork, region: Bounds, options: Options, *, deadline: float | None = None
+) -> Tightened:
+    """Bounds of every node over the box `region` by the stages up to `options.tightening`.
+
+    `deadline` is a value of `time.monotonic()`: the LP and MIP stages then keep what they have. Errors as in
+    `bounds.sweep`; BackendMissingError if a stage needs a solver that is not installed.
+    """
+    bounds, claimed = interval_bounds(network, region), False
+    solves: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for stage in options.tightening.stages:
+        began = time.monotonic()
+        count = 0
+        if stage is Tightening.LINEAR:
+            bounds = linear_bounds(network, region, start=bounds)
+        elif stage is Tightening.LP:
+            lp = LpTightening(network, deadline)
+            bounds, count = lp.run(region, bounds), lp.solves
+        elif stage is Tightening.MIP:
+            mip = _MipTightening(network, options, deadline)
+            bounds, count = sweep(network, region, mip.refine, start=bounds), mip.solves
+            claimed = count > 0
+        solves[stage.value], seconds[stage.value] = count, time.monotonic() - began
+    return Tightened(bounds, claimed, tuple(solves.items()), tuple(seconds.items()))
+
+
+class _MipTightening:
+    """Bounds of single units from MIPs over the nodes before them; a dual bound is taken as the solver's claim."""
+
+    def __init__(self, network: ReluNetwork, options: Options, deadline: float | None) -> None:
+        self._network, self._options, self._deadline = network, options, deadline
+        self.solves = 0
+
+    def refine(self, known: NetworkBounds, index: int, units: NDArray[np.intp]) -> Bounds:
+        form = Formulation(self._network, known, integral=True, last=index)
+        if not form.relus:
+            return known.nodes[index]
+        value, model = form.value(index), form.builder.build()
+        upper, lower = np.full(len(units), np.inf), np.full(len(units), -np.inf)
+        for k, unit in enumerate(units):
+            row, constant = value.matrix[[unit]].toarray()[0], float(value.constant[unit])
+            upper[k] = constant - self._claimed_minimum(replace(model, cost=-row))
+            if upper[k] > 0:  # the other end no longer matters once the unit is off
+                lower[k] = constant + self._claimed_minimum(replace(model, cost=row))
+        return refined(self._network, known, index, units, np.concatenate([upper, -lower]))
+
+    def _claimed_minimum(self, model: MipModel) -> float:
+        """The solver's dual bound, padded by what its tolerances can hide; -inf if it has none."""
+        left = np.inf if self._deadline is None else self._deadline - time.monotonic()
+        if left <= 0:
+            return -np.inf
+        options = self._options
+        limits = SolveLimits(
+            seconds=min(left, MIP_SECONDS_PER_UNIT),
+            gap_absolute=0.0,
+            gap_relative=CLAIM_PADDING,
+            threads=options.threads,
+            seed=options.seed,
+        )
+        claim = solve_isolated(options.backend, model, limits).dual_bound
+        self.solves += 1
+        return -np.inf if claim is None else claim - CLAIM_PADDING * (1.0 + abs(claim))

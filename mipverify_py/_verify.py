@@ -1,0 +1,115 @@
+"""The two questions: `verify` a query, and the `distance` of an input to the decision boundary."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bounds import Bounds
+from mipverify_py._enums import Objective, StopReason
+from mipverify_py._mip_engine import run_mip
+from mipverify_py._options import Options
+from mipverify_py._perturbation import PerturbationSet, Unrestricted
+from mipverify_py._query import Query, Targets
+from mipverify_py._result import Bracket, Result
+from mipverify_py._search import Search
+from mipverify_py._witness import NotAdversarialError, Witness
+from onnx_models import ReluNetwork
+from onnx_models.errors import BackendCrashError
+
+
+def verify(
+    query: Query, options: Options | None = None, *, on_progress: Callable[[Bracket], None] | None = None
+) -> Result:
+    """The answer to `query`: what is true, the bracket, the witness, and what it rests on.
+
+    Anytime: on a time or node limit, on Ctrl-C (KeyboardInterrupt) and when the solver's process dies, the best bracket
+    and witness so far are returned and `stop_reason` says why.
+
+    Args:
+        query: the question.
+        options: limits and choice of solver; None means `Options()`.
+        on_progress: called with the bracket whenever an end improves, in this thread.
+
+    Raises:
+        BackendMissingError, BackendLimitError: the solver is not installed, or its licence is too small.
+        InvalidBoundsError: bounds contradict each other, which is a bug or a solver failure.
+    """
+    search = Search(query, options or Options(), on_progress)
+    try:
+        _run(search)
+    except KeyboardInterrupt:
+        search.stop(StopReason.INTERRUPTED)
+    except BackendCrashError as error:
+        search.stop(StopReason.SOLVER_FAILED, str(error))
+    return search.result()
+
+
+def distance(
+    network: ReluNetwork,
+    x: ArrayLike,
+    *,
+    label: int | None = None,
+    targets: Targets | None = None,
+    margin: float = 0.0,
+    perturbation: PerturbationSet | None = None,
+    domain: Bounds | None = None,
+    options: Options | None = None,
+    on_progress: Callable[[Bracket], None] | None = None,
+) -> Result:
+    """The L-infinity distance of `x` to the nearest adversarial example, as a bracket lower <= d* <= upper.
+
+    Arguments as in `Query` and `verify`; `x` has the model's input shape or is flat, in the model's own range.
+    """
+    query = Query(
+        network,
+        network.flatten_input(x),
+        perturbation=perturbation or Unrestricted(),
+        objective=Objective.CLOSEST,
+        label=label,
+        targets=targets or Targets(),
+        margin=margin,
+        domain=domain,
+    )
+    return verify(query, options, on_progress=on_progress)
+
+
+def _run(search: Search) -> None:
+    query = search.query
+    if query.objective is not Objective.WORST and _adversarial_already(search):
+        return
+    began = time.monotonic()
+    try:
+        _attack(search)
+    finally:
+        search.attack_seconds = time.monotonic() - began
+    if query.objective is Objective.FEASIBILITY and search.witness is not None:
+        return
+    run_mip(search)
+
+
+def _adversarial_already(search: Search) -> bool:
+    """Whether x0 itself is adversarial: its distance is then 0."""
+    try:
+        search.witness = Witness(search.query, search.query.x0)
+    except NotAdversarialError:
+        return False
+    search.prove(0.0)
+    return True
+
+
+def _attack(search: Search) -> None:
+    query, attack = search.query, search.attack
+    if query.objective is Objective.WORST:
+        search.offer_margin(attack.largest_margin(query.box, search.deadline))
+        return
+    if query.objective is Objective.CLOSEST:
+        point = attack.nearest(search.deadline)
+    else:
+        point = attack.within(query.box, search.deadline)
+    if point is not None:
+        search.offer(point)
+    assert search.witness is None or np.isfinite(search.witness.distance)

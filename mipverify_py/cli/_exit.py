@@ -1,0 +1,24 @@
+"""What the exit code says."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of `verify`; over several images UNKNOWN outweighs ADVERSARIAL, and that outweighs ANSWERED."""
+
+    ANSWERED = 0
+    """Robust at the given eps, or the distance computed to the gap asked for."""
+    ADVERSARIAL = 1
+    """An adversarial example exists at the given eps."""
+    UNKNOWN = 2
+    """The search stopped before it knew: a limit, a failed solver, or a bracket that is still open."""
+    USAGE = 3
+    """The command line or a file is wrong; nothing was computed after that."""
+    INTERNAL = 70
+    """A bug in this program. Python's own code for it, 1, would read as ADVERSARIAL."""
+    INTERRUPTED = 130
+    """Stopped with Ctrl-C; what was known by then has been written."""
+    BROKEN_PIPE = 141
+    """Whoever read the output went away."""
