@@ -4,7 +4,7 @@ from bounds._bounds import Bounds, NetworkBounds
 from bounds._formulation import Formulation, ReluColumns
 from bounds._interval import interval_bounds
 from bounds._linear import Relaxation, linear_bounds, refined, upper_bounds
-from bounds._lp import LpTightening, lp_bounds
+from bounds._lp import LpSession, LpTightening, lp_bounds
 from bounds._model import Expression, MipModel, ModelBuilder
 from bounds._sweep import Refinement, sweep
 
@@ -12,6 +12,7 @@ __all__ = [
     "Bounds",
     "Expression",
     "Formulation",
+    "LpSession",
     "LpTightening",
     "MipModel",
     "ModelBuilder",

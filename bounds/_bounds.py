@@ -33,6 +33,11 @@ class Bounds:
                 f"Bounds of entry {unit} cross or are not numbers: lower {low!r}, upper {high!r}, gap {low - high:.3g}."
             )
 
+    def __repr__(self) -> str:
+        if not self.size:
+            return "Bounds(no entries)"
+        return f"Bounds({self.size} entries in [{self.lower.min():.6g}, {self.upper.max():.6g}])"
+
     @classmethod
     def of(cls, lower: ArrayLike, upper: ArrayLike) -> Bounds:
         """Bounds from anything array-like, flattened to float64."""

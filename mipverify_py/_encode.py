@@ -23,12 +23,14 @@ class Encoding:
             margin (worst).
         inputs: the columns of x, in the order of the flat input.
         targets: the classes that the model considers; classes that bounds exclude are absent.
+        margin_rows: the rows that make D_j reach the margin, one per target; empty for worst.
         unstable, stable: units of each ReLU node with and without a binary, in topological order.
     """
 
     model: MipModel
     inputs: NDArray[np.intp]
     targets: tuple[int, ...]
+    margin_rows: NDArray[np.intp]
     unstable: tuple[int, ...]
     stable: tuple[int, ...]
 
@@ -72,13 +74,14 @@ def encode(query: Query, bounds: NetworkBounds, *, targets: tuple[int, ...] | No
     limits = margin_bounds(query, bounds, chosen)
     choice = _choose_one(form, chosen)
     cost: sparse.csr_array | None = None
+    reach: NDArray[np.intp] = np.zeros(0, np.intp)
     if query.objective is Objective.WORST:
         cost = _largest_margin(form, margins, limits, choice)
     else:
-        _reach_margin(form, margins, limits.lower, choice, query.margin)
+        reach = _reach_margin(form, margins, limits.lower, choice, query.margin)
         if query.objective is Objective.CLOSEST:
             cost = _distance_column(form, query.x0)
-    return Encoding(form.builder.build(cost), form.inputs, chosen, *_unit_counts(form))
+    return Encoding(form.builder.build(cost), form.inputs, chosen, reach, *_unit_counts(form))
 
 
 def _choose_one(form: Formulation, targets: tuple[int, ...]) -> NDArray[np.intp]:
@@ -92,13 +95,12 @@ def _choose_one(form: Formulation, targets: tuple[int, ...]) -> NDArray[np.intp]
 
 def _reach_margin(
     form: Formulation, margins: Expression, lower: Array, b: NDArray[np.intp], margin: float
-) -> None:
+) -> NDArray[np.intp]:
     if not len(b):
-        form.add_rows(margins.matrix, margin - margins.constant, np.inf)
-        return
+        return form.add_rows(margins.matrix, margin - margins.constant, np.inf)
     slack = np.minimum(lower - margin, 0.0)  # what D_j may fall short of the margin where b_j = 0
     matrix = _plus(form, margins.matrix, _scaled_unit(form, b, slack))
-    form.add_rows(matrix, margin + slack - margins.constant, np.inf)
+    return form.add_rows(matrix, margin + slack - margins.constant, np.inf)
 
 
 def _largest_margin(

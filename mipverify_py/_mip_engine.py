@@ -15,9 +15,13 @@ from mipverify_py._search import Search
 from mipverify_py._tighten import Tightened, tighten
 from mipverify_py._tolerances import RADIUS_SLACK, SOLVER_FEASIBILITY
 from mipverify_py.backends import MipSolution, SolveLimits, SolveProgress, SolveStatus, get_backend, solve_isolated
+from onnx_models import Array
 
 LOWER_STEPS = 5
 """Bisection steps for the distance that linear bounds prove: to 3 % of the upper end, at a linear bound's price each."""
+
+REPAIR_MARGINS = (1e-8, 1e-7, 1e-6)
+"""Extra margins, in logit units, asked for when a solver's point does not survive its check."""
 
 _STOPS = {
     SolveStatus.TIME_LIMIT: StopReason.TIME_LIMIT,
@@ -88,7 +92,7 @@ def _prove_radius(search: Search) -> None:
             high = middle
 
 
-def _reach(box: Bounds, x0: np.ndarray) -> np.ndarray:
+def _reach(box: Bounds, x0: Array) -> Array:
     return np.maximum(np.abs(box.lower - x0), np.abs(box.upper - x0))
 
 
@@ -131,9 +135,43 @@ def _solve(search: Search, encoding: Encoding, *, claimed_bounds: bool) -> None:
     )
     if solution.point is not None:
         _take_point(search, solution.point[encoding.inputs])
+        if solution.status is SolveStatus.OPTIMAL and not _settled(search, solution):
+            _repair(search, encoding, solution.point)
     if solution.dual_bound is not None:
         _take_dual_bound(search, solution.dual_bound, detail)
     _conclude(search, solution)
+
+
+def _settled(search: Search, solution: MipSolution) -> bool:
+    """Whether the checked witness is as good as the solver's own point."""
+    if search.query.objective is Objective.CLOSEST and solution.objective is not None:
+        return search.witness is not None and search.options.closes(solution.objective, search.witness.distance)
+    return search.query.objective is Objective.WORST or search.witness is not None
+
+
+def _repair(search: Search, encoding: Encoding, point: Array) -> None:
+    """Looks for a sound witness in the activation cell of the solver's point, which misses the margin by a tolerance.
+
+    With the binaries held at the point's values the MIP is a linear program; asking it for a little more than the
+    margin moves the point inside, also where several cells meet and no single gradient leads there.
+    """
+    model = encoding.model
+    held = np.where(model.integer, np.round(point), np.nan)
+    cell = replace(
+        model,
+        column_lower=np.where(model.integer, held, model.column_lower),
+        column_upper=np.where(model.integer, held, model.column_upper),
+        integer=np.zeros_like(model.integer),
+    )
+    for extra in REPAIR_MARGINS:
+        row_lower = model.row_lower.copy()
+        row_lower[encoding.margin_rows] += extra
+        limits = SolveLimits(seconds=search.seconds_left, threads=search.options.threads, seed=search.options.seed)
+        if limits.seconds == 0.0:
+            return
+        solution = solve_isolated(search.options.backend, replace(cell, row_lower=row_lower), limits)
+        if solution.point is not None and search.offer(solution.point[encoding.inputs]):
+            return
 
 
 def _detail(backend: str) -> str:
@@ -150,7 +188,7 @@ def _take_dual_bound(search: Search, bound: float, detail: str) -> None:
         search.claim(-bound, detail)
 
 
-def _take_point(search: Search, point: np.ndarray) -> None:
+def _take_point(search: Search, point: Array) -> None:
     if search.query.objective is Objective.WORST:
         search.offer_margin(point)
     elif search.query.objective is Objective.CLOSEST or search.witness is None:
@@ -160,7 +198,9 @@ def _take_point(search: Search, point: np.ndarray) -> None:
 def _conclude(search: Search, solution: MipSolution) -> None:
     """Why the search ends, judged by what the checks confirm rather than by the status alone."""
     objective = search.query.objective
-    if solution.status in _STOPS:
+    if search.refuted:
+        search.stop(StopReason.NUMERICAL, search.refuted)
+    elif solution.status in _STOPS:
         reason = _STOPS[solution.status]
         search.stop(StopReason.SOLVED if search.closed else reason)
     elif solution.status.proves_infeasible and search.witness is None and objective is not Objective.WORST:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from bounds import Bounds
 from mipverify_py._enums import Norm, Objective
@@ -124,6 +123,12 @@ class Query:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        return (
+            f"Query({self.objective.value}, {self.network!r}, {type(self.perturbation).__name__}, "
+            f"class {self.reference} against {list(self.target_classes)})"
+        )
+
     def margin_at(self, logits: Array) -> Array:
         """max over targets j of f_j - f_c for each row of `logits`, shape (N, classes); the result has shape (N,)."""
         best: Array = logits[:, list(self.target_classes)].max(axis=1) - logits[:, self.reference]
@@ -147,7 +152,3 @@ def _check_domain(x0: Array, domain: Bounds) -> None:
         f"model's domain [{domain.lower[entry]:.6g}, {domain.upper[entry]:.6g}]. {hint}"
     )
 
-
-def as_flat(x: ArrayLike) -> Array:
-    """`x` as a flat float64 array."""
-    return np.asarray(x, np.float64).reshape(-1)

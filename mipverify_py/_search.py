@@ -36,6 +36,8 @@ class Search:
     proven: float | None = None
     claimed: float | None = None
     claim_detail: str = ""
+    refuted: str = ""
+    """Set when a checked point contradicts the solver; says how."""
     robust: Evidence | None = None
     """Set when no adversarial example is left; says what that rests on."""
     stop_reason: StopReason = StopReason.SOLVED
@@ -63,6 +65,7 @@ class Search:
         if found is None or (self.witness is not None and found.distance >= self.witness.distance):
             return False
         self.witness = found
+        self._confront()
         self.report()
         return True
 
@@ -76,6 +79,7 @@ class Search:
         self.best_point, self.best_margin = inside, margin
         if margin >= query.margin:
             self.witness = Witness(query, inside)
+        self._confront()
         self.report()
         return True
 
@@ -86,9 +90,13 @@ class Search:
             self.report()
 
     def claim(self, value: float, detail: str) -> None:
-        """Takes an end of the bracket that a solver claims, if it is better."""
-        if self.claimed is None or self._better(value, self.claimed):
+        """Takes an end of the bracket that a solver claims, if it is better.
+
+        A claim that a checked point refutes by more than the gap discredits the solver: all its claims are dropped.
+        """
+        if not self.refuted and (self.claimed is None or self._better(value, self.claimed)):
             self.claimed, self.claim_detail = value, detail
+            self._confront()
             self.report()
 
     def stop(self, reason: StopReason, detail: str = "") -> None:
@@ -98,14 +106,12 @@ class Search:
     @property
     def bracket(self) -> Bracket:
         """Both ends as they stand; a claimed end never passes the checked one."""
-        end = self._claimed_end()
-        if self.query.objective is Objective.WORST:
-            low = self.best_margin
-            return Bracket(low, end if end is None or low is None else max(end, low))
         if self.query.objective is Objective.FEASIBILITY:
             return Bracket(None, None)
-        high = None if self.witness is None else self.witness.distance
-        return Bracket(end if end is None or high is None else min(end, high), high)
+        end, checked = self._proven_end(), self._checked_end()
+        if end is not None and checked is not None and self._better(end, checked):
+            end = checked
+        return Bracket(checked, end) if self.query.objective is Objective.WORST else Bracket(end, checked)
 
     @property
     def closed(self) -> bool:
@@ -145,7 +151,23 @@ class Search:
     def _better(self, value: float, old: float) -> bool:
         return value < old if self.query.objective is Objective.WORST else value > old
 
-    def _claimed_end(self) -> float | None:
+    def _confront(self) -> None:
+        """Drops the solver's claim for good where it goes beyond a checked point by more than the gap."""
+        checked, claimed = self._checked_end(), self.claimed
+        if checked is None or claimed is None or not self._better(claimed, checked):
+            return
+        if not self.options.closes(*sorted((checked, claimed))):
+            self.refuted = f"the solver claims {claimed:.9g}, a checked point gives {checked:.9g}"
+            self.claimed = None
+
+    def _checked_end(self) -> float | None:
+        """The end that a checked point gives: upper for closest, lower for worst."""
+        if self.query.objective is Objective.WORST:
+            return self.best_margin
+        return None if self.witness is None else self.witness.distance
+
+    def _proven_end(self) -> float | None:
+        """The other end: the better of what is proven and what is claimed."""
         ends = [e for e in (self.proven, self.claimed) if e is not None]
         if not ends:
             return None

@@ -80,6 +80,9 @@ class Witness:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def __repr__(self) -> str:
+        return f"Witness(distance {self.distance:.9g}, class {self.target} instead of {self.query.reference})"
+
 
 def reaches_margin(query: Query, point: Array) -> bool:
     """Whether max over targets j of f_j(point) - f_c(point) >= margin, for real numbers; `point` of shape (n,)."""

@@ -5,6 +5,7 @@ from onnx_models._convolution import ConvolutionMap
 from onnx_models._exact import exact_logits
 from onnx_models._maps import Array, DenseMap, LinearMap, SparseMap
 from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
+from onnx_models._torch_module import to_torch
 
 __all__ = [
     "exact_logits",
@@ -19,4 +20,5 @@ __all__ = [
     "ReluNetwork",
     "NetworkBuilder",
     "SparseMap",
+    "to_torch",
 ]

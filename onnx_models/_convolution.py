@@ -79,13 +79,13 @@ class ConvolutionMap(LinearMap):
     def apply(self, batch: Array) -> Array:
         n, (out_channels, height, width) = len(batch), self.output_shape
         windows = self._windows(self._pad(batch))
-        grouped = windows.reshape(n, self.groups, -1, height, width, *self.kernel.shape[2:])
+        grouped = windows.reshape(n, self.groups, self.kernel.shape[1], height, width, *self.kernel.shape[2:])
         kernel = self.kernel.reshape(self.groups, out_channels // self.groups, -1)
         result = np.empty((n, self.groups, out_channels // self.groups, height * width))
         for g in range(self.groups):
-            columns = grouped[:, g].transpose(0, 2, 3, 1, 4, 5).reshape(n, height * width, -1)
+            columns = grouped[:, g].transpose(0, 2, 3, 1, 4, 5).reshape(n, height * width, self.fan_in)
             result[:, g] = (columns @ kernel[g].T).transpose(0, 2, 1)
-        return result.reshape(n, -1)
+        return result.reshape(n, self.output_size)
 
     def transpose_apply(self, batch: Array) -> Array:
         n, (out_channels, height, width) = len(batch), self.output_shape
@@ -103,7 +103,8 @@ class ConvolutionMap(LinearMap):
                     padded[:, g, :, rows, cols] += columns[:, :, i, j]
         top, left, _, _ = self.pads
         _, in_height, in_width = self.input_shape
-        return np.ascontiguousarray(padded[:, :, :, top : top + in_height, left : left + in_width]).reshape(n, -1)
+        unpadded = padded[:, :, :, top : top + in_height, left : left + in_width]
+        return np.ascontiguousarray(unpadded).reshape(n, self.input_size)
 
     def absolute(self) -> ConvolutionMap:
         return replace(self, kernel=np.abs(self.kernel))

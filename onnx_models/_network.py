@@ -92,6 +92,10 @@ class ReluNetwork:
             else:
                 assert index == 0
 
+    def __repr__(self) -> str:
+        name = "" if self.source is None else f"{self.source.name}: "
+        return f"ReluNetwork({name}{self.input_shape} -> {self.output_size}, {self.relu_count} ReLUs)"
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch dimension."""
@@ -163,11 +167,11 @@ class ReluNetwork:
     def activations(self, batch: ArrayLike) -> list[Array]:
         """Value of every node, each of shape (N, node size), for a batch as in `forward_batch`."""
         array = np.asarray(batch, np.float64)
-        flat = array.reshape(len(array), -1)
-        if flat.shape[1] != self.input_size:
+        if array.ndim == 0 or int(np.prod(array.shape[1:])) != self.input_size:
             raise InputError(
                 f"The batch has shape {array.shape}; the model expects (N, {', '.join(map(str, self.input_shape))})."
             )
+        flat = array.reshape(len(array), self.input_size)
         values: list[Array] = []
         for node in self.nodes:
             if isinstance(node, Input):

@@ -1,13 +1,14 @@
 """Every argument and option of `verify`, each declared once."""
 
 # No `from __future__ import annotations` here: typer reads the annotations of this class as objects.
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from mipverify_py.cli import _parse
-from mipverify_py.cli._parse import Domain, Indices
+from mipverify_py.cli._parse import Classes, Domain, Indices
 
 BACKENDS = ("highs", "scip", "cbc", "gurobi", "ortools")
 ENGINES = ("mip",)
@@ -89,16 +90,16 @@ class Arguments:
         ),
     ] = None
     target: Annotated[
-        tuple[int, ...] | None,
+        Classes | None,
         typer.Option(
             metavar="CLASSES",
             parser=_parse.classes,
             rich_help_panel=_QUESTION,
-            help="Only these wrong classes count: a zero-based class or a comma list. Default: all but the input's own.",
+            help="Only these wrong classes count: a zero-based class or a comma list. Default: all.",
         ),
     ] = None
     not_target: Annotated[
-        tuple[int, ...] | None,
+        Classes | None,
         typer.Option(
             metavar="CLASSES",
             parser=_parse.classes,
@@ -110,7 +111,7 @@ class Arguments:
         float,
         typer.Option(
             metavar="M",
-            parser=_parse.number("a finite number", lambda v: True),
+            parser=_parse.number("a finite number", math.isfinite),
             rich_help_panel=_QUESTION,
             help="By how much (in logits) a wrong class must reach the input's own; ties count at 0.",
         ),
@@ -205,5 +206,7 @@ class Arguments:
     backends: Annotated[
         bool, typer.Option("--backends", rich_help_panel=_OTHER, help="List the solvers and whether each can be used.")
     ] = False
-    list_zoo: Annotated[bool, typer.Option("--list-zoo", rich_help_panel=_OTHER, help="List the bundled models.")] = False
+    list_zoo: Annotated[bool, typer.Option("--list-zoo", rich_help_panel=_OTHER, help="List the bundled models.")] = (
+        False
+    )
     version: Annotated[bool, typer.Option("--version", rich_help_panel=_OTHER, help="Show the version.")] = False

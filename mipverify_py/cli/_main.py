@@ -21,8 +21,8 @@ verify zoo:NAME --dataset digits --index 0:10
 
 verify model.onnx image.png --eps 0.1 --label 7 --timeout 60"""
 
-_EPILOG = """Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was reached);
-3 wrong usage or input. With several images 2 outweighs 1, and 1 outweighs 0."""
+_EPILOG = """Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was
+reached); 3 wrong usage or input. With several images 2 outweighs 1, and 1 outweighs 0."""
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
         # Python flushes stdout once more at exit and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
-    except Exception:  # whatever is left is a bug; Python's exit code for it would read as "adversarial"
+    except Exception:  # noqa: BLE001 - whatever is left is a bug, and Python's code 1 for it would read "adversarial"
         traceback.print_exc()
         return ExitCode.INTERNAL
 

@@ -54,12 +54,19 @@ def choice(names: Sequence[str]) -> Callable[[str], str]:
     return parse
 
 
-def classes(text: str) -> tuple[int, ...]:
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Zero-based classes, at least one."""
+
+    values: tuple[int, ...]
+
+
+def classes(text: str) -> Classes:
     """Zero-based classes separated by commas, such as "3" or "0,2,7"."""
     values = [_digits(part) for part in text.split(",")]
     if None in values:
         raise typer.BadParameter(f"{text!r} is not a class or a comma list of classes; write it like 3 or 0,2,7.")
-    return tuple(v for v in values if v is not None)
+    return Classes(tuple(v for v in values if v is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,8 @@ class Indices:
 
     ranges: tuple[tuple[int | None, int | None], ...]
 
-    def resolve(self, count: int) -> list[int]:
-        """The positions in the order given, each once, for `count` images.
+    def resolve(self, count: int, name: str) -> list[int]:
+        """The positions in the order given, each once, for the `count` images of `name`.
 
         Raises:
             typer.TyperException: a position is `count` or more, or a range is empty.
@@ -79,7 +86,7 @@ class Indices:
             first, last = start or 0, count if stop is None else stop
             if last > count or first >= count:
                 wrong = max(first, last - 1)
-                raise typer.TyperException(f"Index {wrong} is out of range: there are images 0 to {count - 1}.")
+                raise typer.TyperException(f"--index {wrong} is out of range: {name} has images 0 to {count - 1}.")
             found.update(dict.fromkeys(range(first, last)))
         return list(found)
 

@@ -43,7 +43,9 @@ def _is_csv(path: Path) -> bool:
 
 def _find(folder: Path, split: str) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; expected one with CIFAR-10 batches (.bin) or a .csv file.")
+        raise InputError(
+            f"{folder}: there is no such folder; expected one with CIFAR-10 batches (.bin) or a .csv file."
+        )
     for place in (folder, folder / "cifar-10-batches-bin"):
         files = [place / f"{stem}.bin" for stem in _FILES[split]]
         present = [file for file in files if file.is_file()]
@@ -60,8 +62,8 @@ def _find(folder: Path, split: str) -> list[Path]:
         raise InputError(f"{folder}: has several .csv files ({names}); name the one to read.")
     if any((place / _FILES[split][0]).exists() for place in (folder, folder / "cifar-10-batches-py")):
         raise InputError(
-            f"{folder}: has the python version of CIFAR-10, whose batches are pickles and are not read because a pickle "
-            "can run code; use the binary version (cifar-10-binary.tar.gz)."
+            f"{folder}: has the python version of CIFAR-10, whose batches are pickles and are not read because a "
+            "pickle can run code; use the binary version (cifar-10-binary.tar.gz)."
         )
     raise InputError(f"{folder}: has neither {_FILES[split][0]}.bin nor a .csv file; put the CIFAR-10 data there.")
 
@@ -70,7 +72,9 @@ def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Records of one label byte, then 1024 red, 1024 green and 1024 blue bytes in row-major order."""
     data = np.frombuffer(read_all(path), np.uint8)
     if data.size == 0 or data.size % _RECORD:
-        raise InputError(f"{path}: has {data.size} bytes; CIFAR-10 records have {_RECORD} each, so the file is damaged.")
+        raise InputError(
+            f"{path}: has {data.size} bytes; CIFAR-10 records have {_RECORD} each, so the file is damaged."
+        )
     records = data.reshape(-1, _RECORD)
     labels = records[:, 0].astype(np.int64)
     if labels.max() >= CLASSES:

@@ -62,11 +62,13 @@ def read_input(path: Path, *, array: str | None = None) -> InputFile:
     """The contents of a .npy, .npz, .png, .jpg or .csv file; `array` names one of several arrays in a .npz file.
 
     Raises:
-        InputError: the file is missing, damaged, too large, of another kind, or holds something other than real numbers.
+        InputError: the file is missing, damaged, too large or of another kind, or holds no real numbers.
     """
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: files ending in {path.suffix or 'nothing'!r} are not read; use one of {', '.join(SUFFIXES)}.")
+        raise InputError(
+            f"{path}: files ending in {path.suffix or 'nothing'!r} are not read; use one of {', '.join(SUFFIXES)}."
+        )
     return reader(path, array)
 
 
@@ -121,7 +123,9 @@ def _read_csv(path: Path, _: str | None) -> InputFile:
         raise InputError(f"{path}: is empty; expected lines of numbers separated by commas.")
     for number, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
-            raise InputError(f"{path}: row {number} has {len(row)} numbers and row 1 has {len(rows[0])}; make them equal.")
+            raise InputError(
+                f"{path}: row {number} has {len(row)} numbers and row 1 has {len(rows[0])}; make them equal."
+            )
     table = np.array(rows)
     return InputFile(path.name, values=table[0] if len(table) == 1 else table)
 
@@ -186,7 +190,6 @@ def _first_line(error: BaseException) -> str:
 
 _READERS: Final[dict[str, Callable[[Path, str | None], InputFile]]] = {
     ".npy": _read_npy,
-    ".npz": _read_npz,
     ".npz": _read_npz,
     ".csv": _read_csv,
     ".png": _read_image,

@@ -1,0 +1,75 @@
+# Everyday commands; each creates .venv on first use. `make help` lists them.
+#
+# Packages come from wherever pip is configured to look (pip.conf, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, ...).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The interpreter that creates .venv: the first of these that is Python 3.11 or newer.
+PYTHONS := $(PYTHON) python3.11 python3
+
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+
+.PHONY: help install demo test test-all check docs bench zoo lock clean
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Create .venv with every solver and tool, at the versions in constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in $(PYTHONS); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    python="$$candidate"; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "No Python 3.11 or newer found (tried: $(strip $(PYTHONS))). Install one, or run: make PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; \
+	fi; \
+	test -x $(BIN)/python || "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
+	@touch $@
+
+demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model
+	$(BIN)/verify digits_dense --dataset digits --index 0:10
+
+test: $(STAMP)  ## The default tests
+	$(BIN)/pytest --quiet
+
+test-all: $(STAMP)  ## All tests, the slow ones too, with fresh random examples
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --quiet -m "slow or not slow"
+
+check: $(STAMP)  ## Lint, formatting, types, layers, lengths
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tests/checks/lengths.py
+
+docs: $(STAMP)  ## The documentation site, in site/
+	$(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
+
+bench: $(STAMP)  ## Measured comparisons: backends, and loading of larger models
+	$(BIN)/python tests/benchmarks/backends.py
+	$(BIN)/python tests/benchmarks/loading.py
+
+zoo: $(STAMP)  ## Train the bundled models again
+	$(BIN)/python -m onnx_models.zoo.train
+
+lock: $(STAMP)  ## Write constraints.txt from what is installed in .venv
+	$(BIN)/python tests/checks/lock.py > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	touch $(STAMP)
+
+clean:  ## Remove .venv and everything generated
+	rm -rf $(VENV) site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

@@ -1,0 +1,112 @@
+"""The child process that runs one solver: `python -m mipverify_py.backends._worker NAME`.
+
+It reads requests from standard input and writes frames to standard output, both moved out of the solver's reach first:
+whatever the solver prints goes to standard error, which the parent keeps for error messages. It ends when standard
+input closes, also in the middle of a solve, so it never outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import queue
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from mipverify_py.backends._base import Backend, SolveProgress
+from mipverify_py.backends._frames import Frame, FrameReader, answer_frame, progress_frame, read_request
+from mipverify_py.backends._registry import backend_class
+from onnx_models.errors import BackendError, BackendLimitError, BackendMissingError
+
+SCRATCH = "MIPVERIFY_SCRATCH"
+"""Environment variable with the folder for temporary files, which the parent made for this process alone."""
+
+
+def main() -> None:
+    """Serves the backend named on the command line until standard input closes."""
+    serve(backend_class(sys.argv[1])())
+
+
+def serve(backend: Backend) -> None:
+    """Answers requests with `backend` until standard input closes."""
+    faulthandler.enable()  # a crash inside the solver then leaves a traceback on standard error
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    inbox, send = _claim_pipes()
+    try:
+        backend.load()
+    except ImportError as error:
+        message = f"{backend.name} is installed ({backend.distribution}) but does not load: {error}"
+        send(Frame("error", {"error": "missing", "message": message}))
+        return
+    send(Frame("ready"))
+    while True:
+        _answer(backend, inbox.get(), send)
+
+
+def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> None:
+    model, limits = read_request(frame)
+
+    def report(progress: SolveProgress) -> None:
+        send(progress_frame(progress))
+
+    try:
+        backend.check_size(model)
+        reply = answer_frame(backend.solve(model, limits, report))
+    except BackendLimitError as error:
+        reply = Frame("error", {"error": "limit", "message": str(error)})
+    except BackendMissingError as error:
+        reply = Frame("error", {"error": "missing", "message": str(error)})
+    except BackendError as error:
+        reply = Frame("error", {"error": "failed", "message": str(error)})
+    except Exception as error:  # vendors raise anything; the parent names the backend and drops this process
+        reply = Frame("error", {"error": "failed", "message": f"{type(error).__name__}: {error}"})
+    send(reply)
+
+
+def _claim_pipes() -> tuple[queue.SimpleQueue[Frame], Callable[[Frame], None]]:
+    """The queue of requests and the way to answer, on descriptors that only we know."""
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    lock = threading.Lock()
+
+    def send(frame: Frame) -> None:
+        data = memoryview(frame.pack())
+        with lock:
+            while data:
+                try:
+                    data = data[os.write(sink, data) :]
+                except OSError:
+                    _leave()
+
+    inbox: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
+    return inbox, send
+
+
+def _receive(source: int, inbox: queue.SimpleQueue[Frame]) -> None:
+    """Collects requests; solvers release the interpreter while they work, so the end of input is seen at once."""
+    reader = FrameReader()
+    while data := os.read(source, 1 << 20):
+        for frame in reader.feed(data):
+            inbox.put(frame)
+    _leave()
+
+
+def _leave() -> None:
+    """Ends this process and whatever it started, without waiting for the solver."""
+    scratch = os.environ.get(SCRATCH)
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+    if os.getpgrp() == os.getpid():  # we lead our own group: take a solver's child process along
+        os.killpg(0, signal.SIGKILL)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

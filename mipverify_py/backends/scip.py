@@ -1,0 +1,172 @@
+"""SCIP through pyscipopt.
+
+SCIP gives no row duals here: it turns a row with one variable into a bound even with presolve off, and the dual of such a
+row then reads 0 or minus infinity (PySCIPOpt issues 136, 395, 684). Its exact rational mode is not compiled into the wheel.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from bounds import MipModel
+from mipverify_py._tolerances import SOLVER_FEASIBILITY
+from mipverify_py.backends._base import (
+    Answer,
+    Backend,
+    Capabilities,
+    Report,
+    SolveLimits,
+    SolveProgress,
+    SolveStatus,
+)
+from onnx_models import Array
+
+if TYPE_CHECKING:
+    import pyscipopt
+
+SEEDS = 2**30
+"""SCIP adds small numbers to the seed for its sub-problems and aborts the solve when the sum leaves 31 bits."""
+
+
+class ScipBackend(Backend):
+    """SCIP: branch and cut, one thread (the wheel has no parallel task interface)."""
+
+    name: ClassVar[str] = "scip"
+    module: ClassVar[str] = "pyscipopt"
+    distribution: ClassVar[str] = "pyscipopt"
+    licence: ClassVar[str] = "Apache-2.0"
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        row_duals=False, start=True, cutoff=True, node_limit=True, threads=False, progress=True
+    )
+    statuses: ClassVar[Mapping[str, SolveStatus]] = {
+        "unknown": SolveStatus.UNKNOWN,
+        "optimal": SolveStatus.OPTIMAL,
+        "infeasible": SolveStatus.INFEASIBLE,
+        "unbounded": SolveStatus.UNBOUNDED,
+        "inforunbd": SolveStatus.INFEASIBLE_OR_UNBOUNDED,
+        "userinterrupt": SolveStatus.INTERRUPTED,
+        "nodelimit": SolveStatus.NODE_LIMIT,
+        "totalnodelimit": SolveStatus.NODE_LIMIT,
+        "stallnodelimit": SolveStatus.UNKNOWN,  # this and the limits below are never set
+        "timelimit": SolveStatus.TIME_LIMIT,
+        "memlimit": SolveStatus.UNKNOWN,
+        "gaplimit": SolveStatus.OPTIMAL,  # the gap asked for is closed
+        "primallimit": SolveStatus.UNKNOWN,
+        "duallimit": SolveStatus.UNKNOWN,
+        "sollimit": SolveStatus.UNKNOWN,
+        "bestsollimit": SolveStatus.UNKNOWN,
+        "restartlimit": SolveStatus.UNKNOWN,
+    }
+
+    def solve(self, model: MipModel, limits: SolveLimits, report: Report) -> Answer:
+        """See `Backend.solve`."""
+        started = time.monotonic()
+        scip, variables = _translate(model)
+        for option, value in _options(limits).items():
+            scip.setParam(option, value)
+        if limits.cutoff is not None:
+            scip.setObjlimit(limits.cutoff)
+        if limits.start is not None:
+            _pass_start(scip, variables, limits.start)
+        _listen(scip, variables, report)
+        if limits.seconds is not None:
+            scip.setParam("limits/time", max(0.0, limits.seconds - (time.monotonic() - started)))
+        scip.optimizeNogil()  # without the interpreter lock, so that the worker sees its input close
+        return Answer(
+            status=self.translate(scip.getStatus()),
+            point=_best_point(scip, variables),
+            dual_bound=scip.getDualbound(),
+            nodes=scip.getNTotalNodes(),
+        )
+
+
+def _options(limits: SolveLimits) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "numerics/feastol": SOLVER_FEASIBILITY,
+        "numerics/dualfeastol": SOLVER_FEASIBILITY,
+        "numerics/epsilon": SOLVER_FEASIBILITY / 10,  # SCIP wants it below the tolerances it serves
+        "numerics/sumepsilon": SOLVER_FEASIBILITY,
+        "limits/absgap": limits.gap_absolute,
+        "limits/gap": limits.gap_relative,
+        "randomization/randomseedshift": limits.seed % SEEDS,
+        "parallel/maxnthreads": 1,
+        "misc/catchctrlc": False,
+    }
+    if limits.nodes is not None:
+        options["limits/totalnodes"] = limits.nodes
+    return options
+
+
+def _translate(model: MipModel) -> tuple[pyscipopt.Model, list[pyscipopt.Variable]]:
+    """SCIP's model and its variables, in the order of the columns; rows without bounds or coefficients are left out."""
+    from pyscipopt import Model
+    from pyscipopt.scip import Expr, ExprCons, Term
+
+    scip = Model()
+    scip.hideOutput()
+    columns = zip(
+        model.column_lower.tolist(), model.column_upper.tolist(), model.cost.tolist(), model.integer, strict=True
+    )
+    variables = [
+        scip.addVar(lb=_end(lower), ub=_end(upper), obj=cost, vtype="I" if whole else "C")
+        for lower, upper, cost, whole in columns
+    ]
+    terms = [Term(variable) for variable in variables]
+    indptr, indices, data = model.matrix.indptr, model.matrix.indices.tolist(), model.matrix.data.tolist()
+    for row, (lower, upper) in enumerate(zip(model.row_lower.tolist(), model.row_upper.tolist(), strict=True)):
+        first, last = indptr[row], indptr[row + 1]
+        if first < last and (np.isfinite(lower) or np.isfinite(upper)):
+            expression = Expr({terms[indices[k]]: data[k] for k in range(first, last)})
+            scip.addCons(ExprCons(expression, _end(lower), _end(upper)))
+    scip.addObjoffset(model.offset)
+    return scip, variables
+
+
+def _end(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _pass_start(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], start: Array) -> None:
+    """Hands over the known entries; SCIP completes a partial point and drops a wrong one."""
+    known = np.flatnonzero(np.isfinite(start))
+    solution = scip.createSol() if len(known) == len(start) else scip.createPartialSol()
+    for k in known:
+        scip.setSolVal(solution, variables[k], float(start[k]))
+    scip.addSol(solution)
+
+
+def _best_point(scip: pyscipopt.Model, variables: list[pyscipopt.Variable]) -> Array | None:
+    if scip.getNSols() == 0:
+        return None
+    best = scip.getBestSol()
+    return np.array([scip.getSolVal(best, variable) for variable in variables], np.float64)
+
+
+def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: Report) -> None:
+    """Reports each improved point and bound."""
+    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr
+
+    watched = (SCIP_EVENTTYPE.BESTSOLFOUND, SCIP_EVENTTYPE.DUALBOUNDIMPROVED)
+
+    class Listener(Eventhdlr):  # type: ignore[misc]
+        def eventinit(self) -> None:
+            for kind in watched:
+                self.model.catchEvent(kind, self)
+
+        def eventexit(self) -> None:
+            for kind in watched:
+                self.model.dropEvent(kind, self)
+
+        def eventexec(self, event: Any) -> None:
+            bound = self.model.getDualbound()
+            if event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND:
+                point = _best_point(self.model, variables)
+                report(SolveProgress(bound, self.model.getPrimalbound(), point))
+            else:
+                report(SolveProgress(bound, None, None))
+
+    scip.includeEventhdlr(Listener(), "progress", "reports improved points and bounds")

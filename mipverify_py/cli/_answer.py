@@ -1,0 +1,88 @@
+"""One image's answer with everything that is shown of it, whether as text or as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mipverify_py._enums import Objective, StopReason, Verdict
+from mipverify_py._options import Options
+from mipverify_py._perturbation import LinfBall
+from mipverify_py._query import Query
+from mipverify_py._result import Result
+from mipverify_py.cli._exit import ExitCode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """What was asked about one image, and what came out.
+
+    Attributes:
+        index: position of the image in its data set or file.
+        query, options, result: question, search and answer.
+        saved: the file that the witness was written to, or None.
+    """
+
+    index: int
+    query: Query
+    options: Options
+    result: Result
+    saved: Path | None = None
+
+    @property
+    def eps(self) -> float | None:
+        """The radius asked about, None for a distance."""
+        ball = self.query.perturbation
+        return ball.radius if isinstance(ball, LinfBall) else None
+
+    @property
+    def misclassified(self) -> bool:
+        """Whether the model gets the image wrong to begin with."""
+        return self.result.predicted != self.result.reference
+
+    @property
+    def gap(self) -> float | None:
+        """upper - lower, None if an end is absent."""
+        low, high = self.result.lower, self.result.upper
+        return None if low is None or high is None else max(high - low, 0.0)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What this image alone would end with."""
+        result = self.result
+        if result.stop_reason is StopReason.INTERRUPTED:
+            return ExitCode.INTERRUPTED
+        if result.objective is Objective.FEASIBILITY:
+            return _BY_VERDICT[result.verdict]
+        return ExitCode.ANSWERED if result.stop_reason is StopReason.SOLVED else ExitCode.UNKNOWN
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know, in sentences."""
+        notes, result = [], self.result
+        if self.misclassified:
+            notes.append(
+                f"The model says {result.predicted}, the label is {result.reference}: the input is misclassified"
+                + (", so its distance is 0." if result.upper == 0.0 else ".")
+            )
+        witness = result.witness
+        if witness is not None and witness.replay is not None and not witness.replay.adversarial:
+            notes.append(
+                f"In float32, onnxruntime still says {witness.replay.predicted} for the witness: it lies "
+                "on the boundary to within float32 rounding."
+            )
+        if result.stop_detail:
+            notes.append(result.stop_detail[0].upper() + result.stop_detail[1:].removesuffix(".") + ".")
+        return tuple(notes)
+
+
+_BY_VERDICT = {
+    Verdict.ROBUST: ExitCode.ANSWERED,
+    Verdict.ADVERSARIAL: ExitCode.ADVERSARIAL,
+    Verdict.UNKNOWN: ExitCode.UNKNOWN,
+}
+
+
+def worst(codes: list[ExitCode]) -> ExitCode:
+    """The exit code of several images: interrupted, else unknown, else adversarial, else answered."""
+    return max(codes, default=ExitCode.ANSWERED)

@@ -1,0 +1,118 @@
+"""Answers as JSON, one object per line; docs/reference/json.md and the schemas beside this file describe them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from mipverify_py._options import Options
+from mipverify_py._result import Statistics
+from mipverify_py._witness import Witness
+from mipverify_py.cli._answer import Answer
+from mipverify_py.cli._report import Report, Run
+
+SCHEMA = 1
+"""Version of the objects written; it grows when a field changes its meaning or goes, not when one is added."""
+
+
+def write_line(record: Mapping[str, Any]) -> None:
+    """Writes one object as one line of stdout, at once; numbers are finite by construction, or this raises."""
+    sys.stdout.write(json.dumps(record, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+class JsonReport(Report):
+    """One object per image and nothing else."""
+
+    def begin(self) -> None:
+        """Nothing: every line stands alone."""
+
+    def add(self, answer: Answer) -> None:
+        write_line(result_record(self.run, answer))
+
+    def end(self) -> None:
+        """Nothing: every line stands alone."""
+
+
+def result_record(run: Run, answer: Answer) -> dict[str, Any]:
+    """The object for one image; every field is always there, null where there is nothing to say."""
+    query, result = answer.query, answer.result
+    return {
+        "schema": SCHEMA,
+        "kind": "result",
+        "version": version("mipverify-py"),
+        "model": run.model,
+        "digest": run.network.digest,
+        "input": run.inputs,
+        "index": answer.index,
+        "label": query.label,
+        "predicted": result.predicted,
+        "reference": result.reference,
+        "objective": result.objective.value,
+        "verdict": result.verdict.value,
+        "lower": result.lower,
+        "upper": result.upper,
+        "gap": answer.gap,
+        "target": result.target,
+        "targets": list(query.target_classes),
+        "norm": query.norm.value,
+        "eps": answer.eps,
+        "margin": query.margin,
+        "evidence": None if result.evidence is None else result.evidence.value,
+        "evidence_detail": result.evidence_detail,
+        "stop_reason": result.stop_reason.value,
+        "stop_detail": result.stop_detail,
+        "engine": result.engine,
+        "backend": result.backend,
+        "seconds": result.seconds,
+        "attack_seconds": result.attack_seconds,
+        "witness": _witness(result.witness, answer),
+        "notes": [*run.network.notes, *answer.notes],
+        "options": _options(answer.options),
+        "statistics": _statistics(result.statistics),
+    }
+
+
+def _witness(witness: Witness | None, answer: Answer) -> dict[str, Any] | None:
+    if witness is None:
+        return None
+    replay = witness.replay
+    return {
+        "distance": witness.distance,
+        "target": witness.target,
+        "predicted": witness.predicted,
+        "logits": witness.logits.tolist(),
+        "replay": None if replay is None else {"predicted": replay.predicted, "adversarial": replay.adversarial},
+        "file": None if answer.saved is None else str(answer.saved),
+    }
+
+
+def _options(options: Options) -> dict[str, Any]:
+    return {
+        "backend": options.backend,
+        "tightening": options.tightening.value,
+        "time_limit": options.time_limit,
+        "gap_absolute": options.gap_absolute,
+        "gap_relative": options.gap_relative,
+        "threads": options.threads,
+        "seed": options.seed,
+    }
+
+
+def _statistics(s: Statistics) -> dict[str, Any]:
+    return {
+        "unstable": list(s.unstable),
+        "stable": list(s.stable),
+        "columns": s.columns,
+        "rows": s.rows,
+        "binaries": s.binaries,
+        "nonzeros": s.nonzeros,
+        "nodes": s.nodes,
+        "open_targets": list(s.open_targets),
+        "bound_solves": dict(s.bound_solves),
+        "bound_seconds": dict(s.bound_seconds),
+        "solve_seconds": s.solve_seconds,
+    }

@@ -1,0 +1,44 @@
+"""Numbers as people read them; the ends of a bracket are rounded outwards, so that what is shown still holds."""
+
+from __future__ import annotations
+
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+
+DIGITS = 6
+"""Significant digits shown; --json has them all."""
+
+
+def rounded_down(value: float) -> str:
+    """A number that is at most `value`."""
+    return _rounded(value, ROUND_FLOOR)
+
+
+def rounded_up(value: float) -> str:
+    """A number that is at least `value`."""
+    return _rounded(value, ROUND_CEILING)
+
+
+def rounded(value: float) -> str:
+    """The nearest number."""
+    return _rounded(value, ROUND_HALF_EVEN)
+
+
+def _rounded(value: float, direction: str) -> str:
+    exact = Decimal(value)
+    if not exact:
+        return "0"
+    last = max(exact.adjusted() - DIGITS + 1, -16)  # the place of the last digit shown
+    short = exact.quantize(Decimal(1).scaleb(last), rounding=direction)
+    return f"{short:f}" if abs(exact.adjusted()) < 16 else f"{short:e}"
+
+
+def seconds(value: float) -> str:
+    """A duration: 0.042 s, 3.21 s, 75.3 s, 1 h 02 min."""
+    if value < 0.1:
+        return f"{value:.3f} s"
+    if value < 60:
+        return f"{value:.2f} s"
+    if value < 600:
+        return f"{value:.1f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

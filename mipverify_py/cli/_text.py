@@ -1,0 +1,254 @@
+"""Answers for people: one line per image, or a short account of a single one."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections import Counter
+
+from rich.console import Console
+from rich.text import Text
+
+from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
+from mipverify_py._result import Result
+from mipverify_py.cli._answer import Answer
+from mipverify_py.cli._numbers import rounded, rounded_down, rounded_up, seconds
+from mipverify_py.cli._printable import printable
+from mipverify_py.cli._report import Report, Run
+
+_EVIDENCE = {Evidence.REPROVED: "re-proved", Evidence.SOLVER_CLAIM: "solver claim", None: "-"}
+_STYLES = {
+    "robust": "green",
+    "no example": "green",
+    "exact": "green",
+    "adversarial": "red",
+    "misclassified": "magenta",
+    "open": "yellow",
+    "unknown": "yellow",
+}
+_STOPS = {
+    StopReason.TIME_LIMIT: "time limit",
+    StopReason.NODE_LIMIT: "node limit",
+    StopReason.INTERRUPTED: "interrupted",
+    StopReason.SOLVER_FAILED: "solver failed",
+    StopReason.NUMERICAL: "numerical trouble",
+    StopReason.SOLVED: "solved",
+}
+
+
+def word(answer: Answer) -> str:
+    """The answer in one or two words, a key of `_STYLES`."""
+    result = answer.result
+    if answer.misclassified and result.verdict is Verdict.ADVERSARIAL:
+        return "misclassified"
+    if result.objective is Objective.FEASIBILITY:
+        return result.verdict.value
+    if result.verdict is Verdict.ROBUST:
+        return "no example"
+    if result.lower is None and result.upper is None:
+        return "unknown"
+    return "exact" if result.stop_reason is StopReason.SOLVED else "open"
+
+
+class TextReport(Report):
+    """A line or two about the run, then one row per image, or for a single image one fact per line."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._answers: list[Answer] = []
+        self._began = time.monotonic()
+
+    @property
+    def _single(self) -> bool:
+        return len(self.run.indices) == 1
+
+    def begin(self) -> None:
+        run, network = self.run, self.run.network
+        self._line(
+            f"{printable(run.model)}: {network.input_size} inputs, {network.output_size} classes, "
+            f"{network.relu_count} ReLU units"
+        )
+        for note in network.notes:
+            self._line(f"note: {printable(note)}")
+        self._line(f"{printable(run.inputs)}: {self._question()}")
+        self._line("")
+        if not self._single:
+            self._line(_row(*_HEADINGS), "bold")
+
+    def add(self, answer: Answer) -> None:
+        self._answers.append(answer)
+        if self._single:
+            self._account(answer)
+        else:
+            self._row(answer)
+        if self.run.arguments.verbose:
+            for name, text in _statistics(answer.result):
+                self._fact(name, text, "dim")
+        self._console.file.flush()
+
+    def end(self) -> None:
+        if not self._single:
+            self._summary()
+
+    def _question(self) -> str:
+        a = self.run.arguments
+        wrong = "another class"
+        if a.target is not None:
+            wrong = "class " + " or ".join(map(str, a.target.values))
+        elif a.not_target is not None:
+            wrong = "another class but " + " or ".join(map(str, a.not_target.values))
+        if a.margin:
+            wrong += f" by a margin of {a.margin:g}"
+        if a.eps is None:
+            return f"L-infinity distance to the nearest input of {wrong}"
+        return f"is there an input of {wrong} within L-infinity radius {a.eps:g}?"
+
+    def _row(self, answer: Answer) -> None:
+        result, query = answer.result, answer.query
+        label = "-" if query.label is None else str(query.label)
+        low, high = _ends(result)
+        row = _row(
+            str(answer.index),
+            label,
+            str(result.predicted),
+            word(answer),
+            low,
+            high,
+            "-" if result.target is None else str(result.target),
+            _EVIDENCE[result.evidence],
+            seconds(result.seconds),
+        )
+        text = Text(row)
+        text.highlight_words([word(answer)], _STYLES[word(answer)])
+        self._console.print(text)
+        if result.stop_reason is not StopReason.SOLVED:
+            self._fact("stopped", _STOPS[result.stop_reason], "yellow")
+        for note in answer.notes:
+            self._fact("note", printable(note), "dim")
+        if answer.saved is not None:
+            self._fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
+
+    def _account(self, answer: Answer) -> None:
+        result, query = answer.result, answer.query
+        label = "none given, so the predicted class counts" if query.label is None else str(query.label)
+        self._fact("input", f"index {answer.index}, predicted class {result.predicted}, label {label}")
+        self._fact("answer", _sentence(answer), _STYLES[word(answer)])
+        if result.witness is not None:
+            self._fact("witness", _witness(answer))
+        if result.evidence is not None:
+            self._fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
+        searched = result.engine if result.backend is None else f"{result.engine}, {result.backend}"
+        self._fact(
+            "search",
+            f"{_STOPS[result.stop_reason]} after {seconds(result.seconds)} "
+            f"(attack {seconds(result.attack_seconds)}; engine {searched})",
+        )
+        for note in answer.notes:
+            self._fact("note", printable(note), "magenta")
+
+    def _summary(self) -> None:
+        answers = self._answers
+        counts = Counter(word(answer) for answer in answers)
+        tally = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        self._line("")
+        elapsed = seconds(time.monotonic() - self._began)
+        self._line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {tally}")
+        uppers = [a.result.upper for a in answers if a.result.upper is not None and word(a) in ("exact", "open")]
+        if uppers:
+            self._line(
+                f"distance: smallest {rounded(min(uppers))}, median {rounded(statistics.median(uppers))}, "
+                f"largest {rounded(max(uppers))} (upper ends)"
+            )
+        details = dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers)
+        for evidence, detail in details:
+            if evidence is not None:
+                self._line(f"{_EVIDENCE[evidence]}: {detail}")
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text, style))
+
+    def _fact(self, name: str, text: str, style: str = "") -> None:
+        self._console.print(Text.assemble((f"  {name:<9} ", "dim"), (text, style)))
+
+
+_HEADINGS = ("index", "label", "class", "answer", "at least", "at most", "target", "evidence", "time")
+
+
+def _row(*cells: str) -> str:
+    index, label, predicted, answer, low, high, target, evidence, time_taken = cells
+    return (
+        f"{index:>6}{label:>7}{predicted:>7}  {answer:<14}{low:>12}{high:>13}{target:>8}  {evidence:<13}{time_taken:>9}"
+    )
+
+
+def _ends(result: Result) -> tuple[str, str]:
+    """The distance's bracket as shown in a row; for a fixed radius, the distance of the witness at hand."""
+    low = "-" if result.lower is None else rounded_down(result.lower)
+    high = "-" if result.upper is None else rounded_up(result.upper)
+    if result.objective is Objective.FEASIBILITY and result.witness is not None:
+        high = rounded_up(result.witness.distance)
+    return low, high
+
+
+def _sentence(answer: Answer) -> str:
+    result, kind = answer.result, word(answer)
+    low, high = _ends(result)
+    if kind == "robust":
+        return f"robust: no adversarial example within {answer.eps:g}"
+    if kind == "adversarial":
+        return f"adversarial: there is an example within {answer.eps:g}"
+    if kind == "no example":
+        return "no adversarial example anywhere in the model's domain"
+    if kind == "misclassified":
+        return "misclassified: the distance is 0"
+    if kind == "unknown":
+        return "unknown"
+    if result.lower is None:
+        return f"distance <= {high}"
+    if result.upper is None:
+        return f"distance >= {low}"
+    assert answer.gap is not None
+    still_open = "" if kind == "exact" else f", open by {rounded(answer.gap)}"
+    return f"{low} <= distance <= {high}{still_open}"
+
+
+def _witness(answer: Answer) -> str:
+    witness = answer.result.witness
+    assert witness is not None
+    parts = [f"class {witness.target} at distance {rounded_up(witness.distance)}"]
+    if witness.replay is not None:
+        says = "agrees" if witness.replay.adversarial else f"says class {witness.replay.predicted}"
+        parts.append(f"onnxruntime (float32) {says}")
+    if answer.saved is not None:
+        parts.append(f"saved as {printable(str(answer.saved))}")
+    return "; ".join(parts)
+
+
+def _statistics(result: Result) -> list[tuple[str, str]]:
+    """Named facts about what the search took."""
+    s, facts = result.statistics, []
+    if s.bound_seconds:
+        solves = dict(s.bound_solves)
+        stages = [
+            f"{stage} {seconds(taken)}" + (f" ({solves[stage]} solves)" if stage in solves else "")
+            for stage, taken in s.bound_seconds
+        ]
+        facts.append(("bounds", ", ".join(stages)))
+    if s.open_targets:
+        facts.append(("targets", f"not excluded by bounds: {', '.join(map(str, s.open_targets))}"))
+    if s.unstable:
+        layers = (f"{u} of {u + stable}" for u, stable in zip(s.unstable, s.stable, strict=True))
+        facts.append(("unstable", f"{', '.join(layers)} units per layer"))
+    if s.columns:
+        facts.append(
+            (
+                "model",
+                (
+                    f"{s.columns} columns ({s.binaries} binary), {s.rows} rows, {s.nonzeros} nonzeros; "
+                    f"{s.nodes} nodes in {seconds(s.solve_seconds)}"
+                ),
+            )
+        )
+    return facts

@@ -1,0 +1,30 @@
+"""Doing what a sound command line asks for; the first module here that may import numpy, scipy and the rest."""
+
+from __future__ import annotations
+
+import typer
+
+from mipverify_py.cli._arguments import Arguments
+from mipverify_py.cli._exit import ExitCode
+from mipverify_py.cli._inspect import inspect_model
+from mipverify_py.cli._lists import list_backends, list_zoo
+from mipverify_py.cli._verify_images import verify_images
+from onnx_models.errors import MipverifyError
+
+
+def run(arguments: Arguments) -> ExitCode:
+    """Runs the command.
+
+    Raises:
+        typer.TyperException: the input or the model cannot be used; the message is addressed to the user.
+    """
+    try:
+        if arguments.backends:
+            return list_backends(as_json=arguments.json)
+        if arguments.list_zoo:
+            return list_zoo(as_json=arguments.json)
+        if arguments.inspect:
+            return inspect_model(arguments)
+        return verify_images(arguments)
+    except MipverifyError as error:
+        raise typer.TyperException(str(error)) from error
