@@ -50,9 +50,7 @@ class Formulation:
         last: the last node to express; None for the output.
     """
 
-    def __init__(
-        self, network: ReluNetwork, bounds: NetworkBounds, *, integral: bool, last: int | None = None
-    ) -> None:
+    def __init__(self, network: ReluNetwork, bounds: NetworkBounds, *, integral: bool, last: int | None = None) -> None:
         self.network, self.bounds, self._integral = network, bounds, integral
         self.builder = ModelBuilder()
         box = bounds.nodes[0]
@@ -142,7 +140,9 @@ class Formulation:
         """Whether reading z itself gives the nodes behind fewer coefficients than reading a column defined as z."""
         row_lengths = np.diff(active.matrix.indptr)
         readers = [self.network.nodes[k] for k in self.network.consumers[index]]
-        reads = [m for n in readers if isinstance(n, Affine) for s, m in zip(n.inputs, n.maps, strict=True) if s == index]
+        reads = [
+            m for n in readers if isinstance(n, Affine) for s, m in zip(n.inputs, n.maps, strict=True) if s == index
+        ]
         fan_out, rows = sum(m.fan_out for m in reads), sum(m.output_size for m in reads)
         support = len(np.unique(active.matrix.indices))
         substituted = min(fan_out * int(row_lengths.sum()), rows * support)

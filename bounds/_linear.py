@@ -56,7 +56,9 @@ def linear_bounds(network: ReluNetwork, region: Bounds, *, start: NetworkBounds 
 
 def refine_linear(network: ReluNetwork, bounds: NetworkBounds, index: int, units: NDArray[np.intp]) -> Bounds:
     """Bounds of node `index` with the given units bounded by CROWN too."""
-    return refined(network, bounds, index, units, upper_bounds(network, bounds, index, both_signs(bounds, index, units)))
+    return refined(
+        network, bounds, index, units, upper_bounds(network, bounds, index, both_signs(bounds, index, units))
+    )
 
 
 def both_signs(bounds: NetworkBounds, index: int, units: NDArray[np.intp]) -> sparse.csr_array:
@@ -65,9 +67,7 @@ def both_signs(bounds: NetworkBounds, index: int, units: NDArray[np.intp]) -> sp
     return sparse.csr_array(sparse.vstack([rows, -rows]))
 
 
-def refined(
-    network: ReluNetwork, bounds: NetworkBounds, index: int, units: NDArray[np.intp], both: Array
-) -> Bounds:
+def refined(network: ReluNetwork, bounds: NetworkBounds, index: int, units: NDArray[np.intp], both: Array) -> Bounds:
     """Bounds of node `index` after taking in upper bounds `both` of the rows of `both_signs`."""
     old = bounds.nodes[index]
     lower, upper = old.lower.copy(), old.upper.copy()

@@ -32,6 +32,8 @@ def lp_bounds(
     which is rounded outward, and the tighter of that and the old bound is kept. So a wrong solver costs tightness only.
 
     Args:
+        network: the network.
+        region: the box of inputs.
         start: bounds known for the same region; None means `linear_bounds`.
         deadline: value of `time.monotonic()` from which units keep the bounds they have.
 

@@ -55,9 +55,7 @@ def is_affine_in_input(network: ReluNetwork, index: int) -> bool:
 
 def intersect(network: ReluNetwork, index: int, first: Bounds, second: Bounds) -> Bounds:
     """Both bounds of node `index` at once; a crossing is reported with the node's name."""
-    return named_bounds(
-        network, index, np.maximum(first.lower, second.lower), np.minimum(first.upper, second.upper)
-    )
+    return named_bounds(network, index, np.maximum(first.lower, second.lower), np.minimum(first.upper, second.upper))
 
 
 def named_bounds(network: ReluNetwork, index: int, lower: Array, upper: Array) -> Bounds:

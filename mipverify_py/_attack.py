@@ -154,9 +154,7 @@ def ball(query: Query, radius: float) -> Bounds:
     Where x0 lies outside the query's box the ball may miss it; the box's nearest face is then returned.
     """
     low, high = np.nextafter(query.x0 - radius, -np.inf), np.nextafter(query.x0 + radius, np.inf)
-    return Bounds(
-        np.clip(low, query.box.lower, query.box.upper), np.clip(high, query.box.lower, query.box.upper)
-    )
+    return Bounds(np.clip(low, query.box.lower, query.box.upper), np.clip(high, query.box.lower, query.box.upper))
 
 
 def _passed(deadline: float | None) -> bool:

@@ -103,9 +103,7 @@ def _reach_margin(
     return form.add_rows(matrix, margin + slack - margins.constant, np.inf)
 
 
-def _largest_margin(
-    form: Formulation, margins: Expression, limits: Bounds, b: NDArray[np.intp]
-) -> sparse.csr_array:
+def _largest_margin(form: Formulation, margins: Expression, limits: Bounds, b: NDArray[np.intp]) -> sparse.csr_array:
     top = float(limits.upper.max())
     t = form.builder.add_columns(float(limits.lower.min()), top, ["t"])
     t_rows = form.builder.unit(np.repeat(t, margins.size))

@@ -18,7 +18,7 @@ from mipverify_py.backends import MipSolution, SolveLimits, SolveProgress, Solve
 from onnx_models import Array
 
 LOWER_STEPS = 5
-"""Bisection steps for the distance that linear bounds prove: to 3 % of the upper end, at a linear bound's price each."""
+"""Bisection steps for the distance that linear bounds prove: to 3 % of the upper end, one linear bound each."""
 
 REPAIR_MARGINS = (1e-8, 1e-7, 1e-6)
 """Extra margins, in logit units, asked for when a solver's point does not survive its check."""
@@ -49,7 +49,7 @@ def run_mip(search: Search) -> None:
     if query.objective is Objective.CLOSEST:
         _prove_radius(search)
     targets = query.target_classes if query.objective is Objective.WORST else open_targets
-    _solve(search, encode(query, tightened.bounds, targets=targets), claimed_bounds=tightened.claimed)
+    _solve(search, encode(query, tightened.bounds, targets=targets))
 
 
 def _region(search: Search) -> Bounds:
@@ -96,7 +96,7 @@ def _reach(box: Bounds, x0: Array) -> Array:
     return np.maximum(np.abs(box.lower - x0), np.abs(box.upper - x0))
 
 
-def _solve(search: Search, encoding: Encoding, *, claimed_bounds: bool) -> None:
+def _solve(search: Search, encoding: Encoding) -> None:
     """Solves the MIP in a child process and takes in what it finds, on the way and at the end."""
     model, options = encoding.model, search.options
     search.backend = options.backend
@@ -130,9 +130,7 @@ def _solve(search: Search, encoding: Encoding, *, claimed_bounds: bool) -> None:
             _take_point(search, progress.point[encoding.inputs])
 
     solution = solve_isolated(options.backend, model, limits, on_progress=on_progress)
-    search.statistics = replace(
-        search.statistics, nodes=solution.nodes, solve_seconds=time.monotonic() - began
-    )
+    search.statistics = replace(search.statistics, nodes=solution.nodes, solve_seconds=time.monotonic() - began)
     if solution.point is not None:
         _take_point(search, solution.point[encoding.inputs])
         if solution.status is SolveStatus.OPTIMAL and not _settled(search, solution):

@@ -151,4 +151,3 @@ def _check_domain(x0: Array, domain: Bounds) -> None:
         f"The input has values from {x0.min():.6g} to {x0.max():.6g}; entry {entry} is {x0[entry]:.6g}, outside the "
         f"model's domain [{domain.lower[entry]:.6g}, {domain.upper[entry]:.6g}]. {hint}"
     )
-

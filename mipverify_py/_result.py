@@ -91,6 +91,11 @@ class Result:
     attack_seconds: float
     statistics: Statistics
 
+    def __repr__(self) -> str:
+        ends = "" if self.objective is Objective.FEASIBILITY else f", [{self.lower}, {self.upper}]"
+        rests = "" if self.evidence is None else f", {self.evidence.value}"
+        return f"Result({self.verdict.value}{ends}{rests}, {self.stop_reason.value}, {self.seconds:.2f} s)"
+
     @property
     def target(self) -> int | None:
         """Class of the witness, None without one."""

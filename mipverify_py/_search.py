@@ -187,7 +187,11 @@ class Search:
         end = bracket.upper if self.query.objective is Objective.WORST else bracket.lower
         if end is None:
             return None if verdict is Verdict.UNKNOWN else Evidence.REPROVED
-        return Evidence.REPROVED if self.proven is not None and not self._better(end, self.proven) else Evidence.SOLVER_CLAIM
+        return (
+            Evidence.REPROVED
+            if self.proven is not None and not self._better(end, self.proven)
+            else Evidence.SOLVER_CLAIM
+        )
 
     def _detail(self, evidence: Evidence | None) -> str:
         if evidence is None:

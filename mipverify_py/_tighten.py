@@ -46,21 +46,22 @@ class Tightened:
     seconds: tuple[tuple[str, float], ...]
 
 
-def tighten(
-    network: ReluNetwork, region: Bounds, options: Options, *, deadline: float | None = None
-) -> Tightened:
+def tighten(network: ReluNetwork, region: Bounds, options: Options, *, deadline: float | None = None) -> Tightened:
     """Bounds of every node over the box `region` by the stages up to `options.tightening`.
 
     `deadline` is a value of `time.monotonic()`: the LP and MIP stages then keep what they have. Errors as in
     `bounds.sweep`; BackendMissingError if a stage needs a solver that is not installed.
     """
-    bounds, claimed = interval_bounds(network, region), False
+    bounds: NetworkBounds | None = None
+    claimed = False
     solves: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for stage in options.tightening.stages:
         began = time.monotonic()
         count = 0
-        if stage is Tightening.LINEAR:
+        if bounds is None:  # the first stage is always the interval one
+            bounds = interval_bounds(network, region)
+        elif stage is Tightening.LINEAR:
             bounds = linear_bounds(network, region, start=bounds)
         elif stage is Tightening.LP:
             lp = LpTightening(network, deadline)
@@ -70,6 +71,7 @@ def tighten(
             bounds, count = sweep(network, region, mip.refine, start=bounds), mip.solves
             claimed = count > 0
         solves[stage.value], seconds[stage.value] = count, time.monotonic() - began
+    assert bounds is not None
     return Tightened(bounds, claimed, tuple(solves.items()), tuple(seconds.items()))
 
 

@@ -23,8 +23,8 @@ CLAIM_PADDING: Final = 1e-6
 tolerance asked for, since errors of rows add up over layers. The bound still counts as the solver's claim."""
 
 RADIUS_SLACK: Final = 1e-6
-"""The MIP searches this much beyond the distance of the best witness, so that the witness itself stays feasible within
-the solver's tolerances and "infeasible" would contradict it."""
+"""The MIP searches this much beyond the distance of the best witness, so that the witness itself stays feasible
+within the solver's tolerances and "infeasible" would contradict it."""
 
 POINT_FEASIBILITY: Final = 1e-6
 """A solver's point that misses a row, a bound (relative to max(1, |bound|)) or a whole number by more than this is thrown

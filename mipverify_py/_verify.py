@@ -12,7 +12,6 @@ from bounds import Bounds
 from mipverify_py._enums import Objective, StopReason
 from mipverify_py._mip_engine import run_mip
 from mipverify_py._options import Options
-from mipverify_py._perturbation import PerturbationSet, Unrestricted
 from mipverify_py._query import Query, Targets
 from mipverify_py._result import Bracket, Result
 from mipverify_py._search import Search
@@ -54,24 +53,21 @@ def distance(
     *,
     label: int | None = None,
     targets: Targets | None = None,
-    margin: float = 0.0,
-    perturbation: PerturbationSet | None = None,
     domain: Bounds | None = None,
     options: Options | None = None,
     on_progress: Callable[[Bracket], None] | None = None,
 ) -> Result:
     """The L-infinity distance of `x` to the nearest adversarial example, as a bracket lower <= d* <= upper.
 
-    Arguments as in `Query` and `verify`; `x` has the model's input shape or is flat, in the model's own range.
+    `x` has the model's input shape or is flat, in the model's own range; the other arguments are those of `Query` and
+    `verify`. For a margin or another perturbation set, pass a `Query` to `verify`.
     """
     query = Query(
         network,
         network.flatten_input(x),
-        perturbation=perturbation or Unrestricted(),
         objective=Objective.CLOSEST,
         label=label,
         targets=targets or Targets(),
-        margin=margin,
         domain=domain,
     )
     return verify(query, options, on_progress=on_progress)

@@ -8,17 +8,17 @@ from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
 from onnx_models._torch_module import to_torch
 
 __all__ = [
-    "exact_logits",
     "Affine",
     "Array",
     "ConvolutionMap",
     "DenseMap",
     "Input",
     "LinearMap",
+    "NetworkBuilder",
     "Node",
     "Relu",
     "ReluNetwork",
-    "NetworkBuilder",
     "SparseMap",
+    "exact_logits",
     "to_torch",
 ]

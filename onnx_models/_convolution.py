@@ -16,7 +16,7 @@ from onnx_models._maps import Array, LinearMap
 class ConvolutionMap(LinearMap):
     """A two-dimensional convolution (cross-correlation, as in ONNX) between row-major flattened (C, H, W) tensors.
 
-        y[o, p, q] = sum over c, i, j of  kernel[o, c, i, j] * x[g*C/groups + c, p*s_h + i*d_h - top, q*s_w + j*d_w - left]
+        y[o, p, q] = sum over c, i, j of  kernel[o, c, i, j] * x[g C/groups + c, p s_h + i d_h - top, q s_w + j d_w - left]
 
     with g the group of output channel o, and x zero outside its bounds.
 
@@ -116,11 +116,13 @@ class ConvolutionMap(LinearMap):
         )
 
     def scale_channels(self, *, inputs: Array | None = None, outputs: Array | None = None) -> ConvolutionMap:
-        """This convolution after scaling its input channels by `inputs` (C,) and its output channels by `outputs` (O,)."""
+        """This convolution with input channels scaled by `inputs` (C,) and output channels by `outputs` (O,)."""
         kernel = self.kernel
         if inputs is not None:
             per_group = inputs.reshape(self.groups, 1, -1)
-            kernel = (kernel.reshape(self.groups, -1, *kernel.shape[1:]) * per_group[..., None, None]).reshape(kernel.shape)
+            kernel = (kernel.reshape(self.groups, -1, *kernel.shape[1:]) * per_group[..., None, None]).reshape(
+                kernel.shape
+            )
         if outputs is not None:
             kernel = kernel * outputs[:, None, None, None]
         return replace(self, kernel=kernel)

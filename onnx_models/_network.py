@@ -162,7 +162,8 @@ class ReluNetwork:
 
     def forward_batch(self, batch: ArrayLike) -> Array:
         """Logits, shape (N, output_size), of a batch of shape (N, *input_shape) or (N, input_size)."""
-        return self.activations(batch)[-1]
+        logits: Array = self.activations(batch)[-1]
+        return logits
 
     def activations(self, batch: ArrayLike) -> list[Array]:
         """Value of every node, each of shape (N, node size), for a batch as in `forward_batch`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import tokenize
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -97,12 +98,16 @@ def _read_array(stream: IO[bytes], name: str) -> Array:
     """An array in NumPy's format, version 1 or 2; the header is judged before memory is taken for the entries."""
     try:
         version = npy.read_magic(stream)
-        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        if version not in readers:
-            raise InputError(f"{name}: is in version {version} of NumPy's format; save it again with numpy.save.")
-        shape, column_major, dtype = readers[version](stream)
-    except ValueError as error:
-        raise InputError(f"{name}: is not an array in NumPy's format ({_first_line(error)}).") from error
+        reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
+        if reader is None:
+            raise ValueError(f"version {version} of the format is not read; save it again with numpy.save")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a header that Python 2 wrote
+            shape, column_major, dtype = reader(stream)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"it declares shape {shape}")
+    except (ValueError, SyntaxError, tokenize.TokenError) as error:  # NumPy parses the header as a Python literal
+        raise InputError(f"{name}: is not a sound array in NumPy's format ({_first_line(error)}).") from error
     if dtype.hasobject or dtype.kind not in "fiub":
         kind = "Python objects, which are never unpickled" if dtype.hasobject else f"entries of type {dtype}"
         raise InputError(f"{name}: holds {kind}; save an array of real numbers.")

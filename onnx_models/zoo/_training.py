@@ -66,7 +66,7 @@ def ascend(
 
 def accuracy(module: nn.Module, rows: LabelledImages) -> float:
     """Share of the rows that the module classifies correctly."""
-    return float(_correct(module, torch.from_numpy(rows.images), torch.from_numpy(rows.labels)).float().mean())
+    return float(np.mean(_correct(module, torch.from_numpy(rows.images), torch.from_numpy(rows.labels)).numpy()))
 
 
 def attacked_accuracy(

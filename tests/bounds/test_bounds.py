@@ -197,7 +197,9 @@ def solution_at(network: ReluNetwork, form: Formulation, point: Array, columns: 
 
 def test_stable_units_leave_no_binaries() -> None:
     builder = NetworkBuilder((2,))
-    hidden = builder.affine([0], [DenseMap(np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]))], np.array([1.0, -1.0, 0.0]))
+    hidden = builder.affine(
+        [0], [DenseMap(np.array([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]]))], np.array([1.0, -1.0, 0.0])
+    )
     network = builder.build(builder.affine([builder.relu(hidden)], [DenseMap(np.ones((2, 3)))]))
     bounds: NetworkBounds = interval_bounds(network, Bounds(np.zeros(2), np.ones(2)))
     assert bounds.unstable_counts(network) == (1,)

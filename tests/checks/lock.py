@@ -18,7 +18,8 @@ EXTRAS = ("all", "dev", "docs")
 HEADER = """\
 # Every direct and transitive dependency at the version that the tests pass with (Python 3.11, Linux). Used by `make`;
 # written by `make lock`. Two pins are more than a habit:
-#   highspy  1.14.0 calls a wrong optimum optimal, 1.15 may crash and clashes with the HiGHS inside ortools.
+#   highspy  later versions call wrong optima optimal, or clash with the HiGHS inside ortools; the evidence is listed in
+#            mipverify_py/backends/highs.py.
 #   torch    no local label, so that the CPU build and the package index's build both satisfy it.
 """
 

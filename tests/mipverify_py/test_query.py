@@ -13,8 +13,8 @@ from bounds import Bounds
 from mipverify_py import (
     Box,
     LinfBall,
-    NotAdversarialError,
     Norm,
+    NotAdversarialError,
     Options,
     Query,
     Targets,
@@ -54,7 +54,9 @@ def test_projection_lands_inside_the_ball_exactly(pairs: list[tuple[float, float
     ball = LinfBall(radius)
     inside = ball.project(x, x0, domain)
     assert ball.contains(inside, x0) and domain.contains(inside)
-    assert all(abs(Fraction(float(a)) - Fraction(float(b))) <= Fraction(radius) for a, b in zip(inside, x0, strict=True))
+    assert all(
+        abs(Fraction(float(a)) - Fraction(float(b))) <= Fraction(radius) for a, b in zip(inside, x0, strict=True)
+    )
     assert ball.bounding_box(x0, domain).contains(inside)
 
 

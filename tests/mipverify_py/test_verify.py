@@ -120,9 +120,7 @@ def test_worst_margin_equals_brute_force(network: ReluNetwork, seed: int, radius
     x0 = np.random.default_rng(seed).random(network.input_size)
     query = Query(network, x0, LinfBall(radius), Objective.WORST)
     result = verify(query)
-    truth = largest_margin(
-        network, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper
-    )
+    truth = largest_margin(network, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper)
     assert result.stop_reason is StopReason.SOLVED
     assert result.lower is not None and result.upper is not None and result.point is not None
     assert result.lower <= truth + ROUNDING and result.lower == pytest.approx(truth, abs=1e-4)
@@ -270,7 +268,9 @@ class TestHostileSolver:
         assert result.stop_reason is StopReason.NUMERICAL
         assert result.upper is not None and result.upper >= truth - ROUNDING
 
-    @pytest.mark.parametrize("status", [SolveStatus.INFEASIBLE_OR_UNBOUNDED, SolveStatus.UNKNOWN, SolveStatus.UNBOUNDED])
+    @pytest.mark.parametrize(
+        "status", [SolveStatus.INFEASIBLE_OR_UNBOUNDED, SolveStatus.UNKNOWN, SolveStatus.UNBOUNDED]
+    )
     def test_nothing_but_infeasible_proves_infeasibility(
         self, monkeypatch: pytest.MonkeyPatch, status: SolveStatus
     ) -> None:
