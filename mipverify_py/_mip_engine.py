@@ -34,7 +34,13 @@ def run_mip(search: Search) -> None:
     """Answers the search's query after the attack has had its turn: bounds over the box left, then the MIP."""
     query = search.query
     box = _region(search)
-    tightened = tighten(query.network, box, search.options, deadline=search.deadline)
+
+    def settled(bounds: NetworkBounds) -> bool:
+        return bool(np.all(margin_bounds(query, bounds, query.target_classes).upper < query.margin))
+
+    # A box that holds a witness is never settled, so asking would only cost time.
+    ask = settled if search.witness is None and query.objective is not Objective.WORST else None
+    tightened = tighten(query.network, box, search.options, deadline=search.deadline, settled=ask)
     limits = margin_bounds(query, tightened.bounds, query.target_classes)
     open_targets = tuple(j for j, u in zip(query.target_classes, limits.upper, strict=True) if u >= query.margin)
     search.statistics = replace(
@@ -44,7 +50,7 @@ def run_mip(search: Search) -> None:
         open_targets=open_targets,
     )
     _take_bounds(search, tightened, limits, open_targets)
-    if search.closed or (search.robust is not None and query.objective is not Objective.WORST):
+    if search.closed or search.robust is not None or search.refuted:
         return
     if query.objective is Objective.CLOSEST:
         _prove_radius(search)
@@ -66,11 +72,15 @@ def _take_bounds(search: Search, tightened: Tightened, limits: Bounds, open_targ
     detail = _detail(search.options.backend) if tightened.claimed else ""
     if query.objective is Objective.WORST:
         top = float(limits.upper.max())
-        search.claim(top, detail) if tightened.claimed else search.prove(top)
-        if top < query.margin:
-            search.robust = evidence
+        if tightened.claimed:
+            search.claim(top, detail)
+        else:
+            search.prove(top)
     elif not open_targets and search.witness is None:
         search.robust, search.claim_detail = evidence, detail
+    elif not open_targets:
+        search.refuted = "the bounds exclude every target, a checked witness shows one"
+        search.stop(StopReason.NUMERICAL, search.refuted)
 
 
 def _prove_radius(search: Search) -> None:

@@ -39,7 +39,7 @@ class Search:
     refuted: str = ""
     """Set when a checked point contradicts the solver; says how."""
     robust: Evidence | None = None
-    """Set when no adversarial example is left; says what that rests on."""
+    """Set when no adversarial example exists in the perturbation set (not for worst); says what that rests on."""
     stop_reason: StopReason = StopReason.SOLVED
     stop_detail: str = ""
     attack_seconds: float = 0.0
@@ -176,6 +176,9 @@ class Search:
     def _verdict(self) -> Verdict:
         if self.witness is not None:
             return Verdict.ADVERSARIAL
+        if self.query.objective is Objective.WORST:
+            end = self._proven_end()
+            return Verdict.ROBUST if end is not None and end < self.query.margin else Verdict.UNKNOWN
         return Verdict.UNKNOWN if self.robust is None else Verdict.ROBUST
 
     def _evidence(self, verdict: Verdict, bracket: Bracket) -> Evidence | None:

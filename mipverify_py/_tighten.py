@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,11 +47,19 @@ class Tightened:
     seconds: tuple[tuple[str, float], ...]
 
 
-def tighten(network: ReluNetwork, region: Bounds, options: Options, *, deadline: float | None = None) -> Tightened:
+def tighten(
+    network: ReluNetwork,
+    region: Bounds,
+    options: Options,
+    *,
+    deadline: float | None = None,
+    settled: Callable[[NetworkBounds], bool] | None = None,
+) -> Tightened:
     """Bounds of every node over the box `region` by the stages up to `options.tightening`.
 
-    `deadline` is a value of `time.monotonic()`: the LP and MIP stages then keep what they have. Errors as in
-    `bounds.sweep`; BackendMissingError if a stage needs a solver that is not installed.
+    `deadline` is a value of `time.monotonic()`: the LP and MIP stages then keep what they have. Stages after one whose
+    bounds make `settled` true are left out. Errors as in `bounds.sweep`; BackendMissingError if a stage needs a solver
+    that is not installed.
     """
     bounds: NetworkBounds | None = None
     claimed = False
@@ -66,11 +75,13 @@ def tighten(network: ReluNetwork, region: Bounds, options: Options, *, deadline:
         elif stage is Tightening.LP:
             lp = LpTightening(network, deadline)
             bounds, count = lp.run(region, bounds), lp.solves
-        elif stage is Tightening.MIP:
+        else:
             mip = _MipTightening(network, options, deadline)
             bounds, count = sweep(network, region, mip.refine, start=bounds), mip.solves
             claimed = count > 0
         solves[stage.value], seconds[stage.value] = count, time.monotonic() - began
+        if settled is not None and settled(bounds):
+            break
     assert bounds is not None
     return Tightened(bounds, claimed, tuple(solves.items()), tuple(seconds.items()))
 

@@ -16,9 +16,9 @@ from onnx_models._maps import Array, LinearMap
 class ConvolutionMap(LinearMap):
     """A two-dimensional convolution (cross-correlation, as in ONNX) between row-major flattened (C, H, W) tensors.
 
-        y[o, p, q] = sum over c, i, j of  kernel[o, c, i, j] * x[g C/groups + c, p s_h + i d_h - top, q s_w + j d_w - left]
+        y[o, p, q] = sum over c, i, j of  kernel[o, c, i, j] * x[g*C' + c, p*s_h + i*d_h - top, q*s_w + j*d_w - left]
 
-    with g the group of output channel o, and x zero outside its bounds.
+    with C' = C / groups, g the group of output channel o, and x zero outside its bounds.
 
     Attributes:
         kernel: shape (O, C/groups, K_h, K_w).

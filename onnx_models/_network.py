@@ -158,12 +158,12 @@ class ReluNetwork:
 
     def forward(self, x: ArrayLike) -> Array:
         """Logits, shape (output_size,), of one input of shape `input_shape` or flat."""
-        return self.forward_batch(self.flatten_input(x)[None])[0]
+        logits: Array = self.forward_batch(self.flatten_input(x)[None])[0]
+        return logits
 
     def forward_batch(self, batch: ArrayLike) -> Array:
         """Logits, shape (N, output_size), of a batch of shape (N, *input_shape) or (N, input_size)."""
-        logits: Array = self.activations(batch)[-1]
-        return logits
+        return self.activations(batch)[-1]
 
     def activations(self, batch: ArrayLike) -> list[Array]:
         """Value of every node, each of shape (N, node size), for a batch as in `forward_batch`."""

@@ -207,8 +207,8 @@ class Backend(ABC):
         """Imports the solver, so that its start-up is not charged to the first solve; raises ImportError."""
         importlib.import_module(self.module)
 
-    def check_size(self, model: MipModel) -> None:
-        """Raises BackendLimitError if the licence at hand does not allow a model of this size; most have no limit."""
+    def check_size(self, model: MipModel) -> None:  # noqa: B027 - most solvers have no limit, so not abstract
+        """Raises BackendLimitError if the licence at hand does not allow a model of this size."""
 
     @abstractmethod
     def solve(self, model: MipModel, limits: SolveLimits, report: Report) -> Answer:

@@ -33,8 +33,8 @@ class Violations:
 def violations(model: MipModel, point: Array, *, relative: bool = False) -> Violations:
     """Violations of `model` at `point`, shape (columns,).
 
-    Absolute by default; with `relative`, a bound b may be missed by a multiple of max(1, |b|), the measure that solvers
-    use for their tolerances. The activity A v is a float64 sum, so differences of about 1e-16 times its terms are noise.
+    Absolute by default; with `relative`, the miss of a bound b is divided by max(1, |b|), the measure that solvers use
+    for their tolerances. The activity A v is a float64 sum: differences of about 1e-16 times its terms are noise.
     """
     assert point.shape == (model.columns,)
     if not np.all(np.isfinite(point)):

@@ -25,13 +25,14 @@ def conclude(model: MipModel, limits: SolveLimits, answer: Answer, seconds: floa
 
     - A point that misses the model by more than `POINT_FEASIBILITY` is dropped, and "optimal" with it becomes UNKNOWN.
     - The objective is recomputed from the point. The dual bound of a linear program is recomputed from its row duals.
-    - The dual bound is lowered to the objective and to the cutoff: with a cutoff, solvers discard whatever is no better.
+    - The dual bound is lowered to the objective, and to the cutoff: under one, solvers discard whatever is no better.
     - "Infeasible" under a cutoff only says that nothing is better than the cutoff: CUTOFF, with the cutoff as bound.
       So does an optimum that is not better than the cutoff, so that all backends answer alike.
+    - A point of an unbounded model is dropped: its objective, often 1e30, would read like a result.
     - "Infeasible" beside a point that satisfies the model is a contradiction, and "optimal" beside a dual bound that
       does not close the gap asked for is not optimal: both are UNKNOWN.
     """
-    point = _accepted(model, answer.point)
+    point = None if answer.status is SolveStatus.UNBOUNDED else _accepted(model, answer.point)
     objective = None if point is None else cost_of(model, point)
     status = _status(limits, answer, objective)
     bound = _finite(answer.dual_bound)
@@ -62,6 +63,7 @@ class Bracket:
         self._model, self._limits = model, limits
         self._bound: float | None = None
         self._point: Array | None = None
+        self._point_cost: float | None = None
         self._objective: float | None = None
 
     def update(self, progress: SolveProgress) -> SolveProgress | None:
@@ -71,16 +73,20 @@ class Bracket:
         if bound_news:
             self._bound = bound
         point = _accepted(self._model, progress.point)
-        objective = _finite(progress.objective) if point is None else cost_of(self._model, point)
-        point_news = objective is not None and (self._objective is None or objective < self._objective)
-        if point_news:
+        if point is not None:
+            cost = cost_of(self._model, point)
+            if self._point_cost is None or cost < self._point_cost:
+                self._point, self._point_cost = point, cost
+            else:
+                point = None
+        objective = _finite(progress.objective) if point is None else self._point_cost
+        objective_news = objective is not None and (self._objective is None or objective < self._objective)
+        if objective_news:
             self._objective = objective
-        if point is not None and (self._point is None or cost_of(self._model, self._point) > cost_of(self._model, point)):
-            self._point = point
-        if not bound_news and not point_news:
+        if not bound_news and not objective_news and point is None:
             return None
         shown = _lowered(self._bound, self._objective, self._limits.cutoff)
-        return SolveProgress(shown, self._objective, point if point_news else None)
+        return SolveProgress(shown, self._objective, point)
 
     def answer(self, status: SolveStatus) -> Answer:
         """The answer to give when the solver was stopped from outside."""

@@ -12,12 +12,13 @@ from onnx_models import Array
 def dual_value(model: MipModel, row_duals: Array) -> float | None:
     """The Lagrangian bound  offset + min over the row and column boxes of  y . r + (cost - A^T y) . v.
 
-    By weak duality it is at most the optimum of the model (integer or not) for *any* multipliers y, whatever solver they
-    come from; at optimal ones of a linear program it equals the optimum. So the bound of a linear program need not be
-    taken on trust. Computed in float64 without directed rounding; where a box is unbounded, a reduced cost below the
-    dual tolerance asked of the solvers counts as zero.
+    By weak duality it is at most the optimum of the model (integer or not) for *any* multipliers y, whoever they come
+    from; at optimal ones of a linear program it equals the optimum. So the bound of a linear program need not be taken
+    on trust. Computed in float64 without directed rounding; where a box is unbounded, a reduced cost below the dual
+    tolerance asked of the solvers counts as zero.
 
     Args:
+        model: the linear or mixed-integer program.
         row_duals: y, shape (rows,), signs as in `MipSolution.row_duals`; an entry whose sign asks for an infinite end
             of its row is taken as zero.
 

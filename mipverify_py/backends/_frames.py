@@ -1,7 +1,7 @@
 """Messages between this process and a solver's: length-prefixed JSON and npz, nothing that could run code.
 
-A frame is the bytes  b"MVF1" | length of the head (8 bytes, big endian) | length of the body | head | body.  The head is
-a JSON object whose entry "kind" names the message; the body is an npz archive, read with allow_pickle=False.
+A frame is the bytes  b"MVF1" | length of the head (8 bytes, big endian) | length of the body | head | body.  The head
+is a JSON object whose entry "kind" names the message; the body is an npz archive, read with allow_pickle=False.
 """
 
 from __future__ import annotations
@@ -157,5 +157,3 @@ def read_answer(frame: Frame) -> Answer:
         row_duals=frame.optional("row_duals"),
         nodes=head["nodes"],
     )
-
-

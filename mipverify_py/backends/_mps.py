@@ -22,9 +22,10 @@ def write_mps(model: MipModel, path: str | PathLike[str]) -> None:
 
     Numbers are written with the digits that identify their float64 value. Rows are called r0, r1, ...; a row with two
     different finite ends i becomes r<i> (lower) and r<i>u (upper), because the RANGES section would round, and a row
-    without ends is left out. The objective offset is the negated right-hand side of the objective, the usual convention.
+    without ends is left out. The offset is written as the negated right-hand side of the objective, as is usual.
 
     Args:
+        model: the model; its column names are kept.
         path: file to write, overwritten if it exists.
     """
     rows = OneSidedRows.of(model)

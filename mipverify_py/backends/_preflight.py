@@ -17,10 +17,10 @@ def canonical(model: MipModel) -> MipModel:
     """The same model with int32 indices, sorted, without duplicates or stored zeros: what every solver accepts.
 
     Raises:
-        InputError: NaN anywhere, an infinite coefficient, cost or offset, or a bound that is infinite on the wrong side.
+        InputError: NaN anywhere, an infinite coefficient, cost or offset, or a bound infinite on the wrong side.
     """
     _check_numbers(model)
-    matrix = sparse.csr_array(model.matrix, dtype=np.float64, copy=True)
+    matrix = model.matrix.astype(np.float64, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     indices, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)

@@ -14,15 +14,20 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from mipverify_py.backends._base import Backend, SolveProgress
 from mipverify_py.backends._frames import Frame, FrameReader, answer_frame, progress_frame, read_request
 from mipverify_py.backends._registry import backend_class
-from onnx_models.errors import BackendError, BackendLimitError, BackendMissingError
+from onnx_models.errors import BackendCrashError, BackendError, BackendLimitError, BackendMissingError
 
 SCRATCH = "MIPVERIFY_SCRATCH"
 """Environment variable with the folder for temporary files, which the parent made for this process alone."""
+
+
+BOUND_INTERVAL = 0.02
+"""Seconds between reports that bring no point: some solvers raise their bound at every node."""
 
 
 def main() -> None:
@@ -49,8 +54,14 @@ def serve(backend: Backend) -> None:
 def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> None:
     model, limits = read_request(frame)
 
+    due = 0.0
+
     def report(progress: SolveProgress) -> None:
-        send(progress_frame(progress))
+        nonlocal due
+        now = time.monotonic()
+        if progress.point is not None or now >= due:
+            due = now + BOUND_INTERVAL
+            send(progress_frame(progress))
 
     try:
         backend.check_size(model)
@@ -59,9 +70,11 @@ def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> No
         reply = Frame("error", {"error": "limit", "message": str(error)})
     except BackendMissingError as error:
         reply = Frame("error", {"error": "missing", "message": str(error)})
+    except BackendCrashError as error:
+        reply = Frame("error", {"error": "crash", "message": str(error)})
     except BackendError as error:
         reply = Frame("error", {"error": "failed", "message": str(error)})
-    except Exception as error:  # vendors raise anything; the parent names the backend and drops this process
+    except Exception as error:  # noqa: BLE001 - vendors raise anything; the parent then drops this process
         reply = Frame("error", {"error": "failed", "message": f"{type(error).__name__}: {error}"})
     send(reply)
 

@@ -2,8 +2,8 @@
 
 What this file knows about that binary, each found by experiment or in its issues (github.com/coin-or/Cbc):
 
-- It reads decimals with an inexact routine of its own, and prints solutions with 8 digits. Models go in as FREEIEEE (the
-  bits of each number) and solutions come out of `-saveSolution` (binary), so float64 survives both ways.
+- It reads decimals with an inexact routine of its own, and prints solutions with 8 digits. Models go in as FREEIEEE
+  (the bits of each number), solutions come out of `-saveSolution` (binary): float64 survives both ways.
 - Its default "increment" discards points that improve by less than 1e-5, and still says optimal. `-increment` sets the
   allowable gap too, so it must come before `-allowableGap`.
 - A wrong start point can give a wrong optimum (449, fixed in 2.10.7): only complete points that we have checked are
@@ -204,7 +204,7 @@ def _run(folder: Path, arguments: list[str], report: Report) -> CbcLog:
     """Runs CBC to its end, reporting what its log tells; raises BackendCrashError if it dies or saves nothing."""
     command = [str(_binary()), str(folder / "model.mps"), *arguments]
     log, lines = CbcLog(), [""]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 - PuLP's own binary, no shell
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as process:
         assert process.stdout is not None

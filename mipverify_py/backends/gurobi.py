@@ -1,8 +1,8 @@
 """Gurobi through gurobipy.
 
 The wheel carries a licence for models of at most 2,000 variables and 2,000 rows (both included; 2,001 of either is
-refused). Whether a larger model may be solved is asked of Gurobi itself, by solving an empty model of 2,001 variables: so
-every kind of real licence (named user, academic, web, token server, compute server) is recognised, wherever it is kept.
+refused). Whether a larger model may be solved is asked of Gurobi itself, by solving an empty model of 2,001 variables:
+so every kind of real licence (named user, academic, web, token server, compute server) is recognised, wherever it is.
 The environment is opened for each solve and closed after it, so that a floating licence is not held in between.
 """
 
@@ -39,6 +39,9 @@ BUNDLED_LIMIT = 2000
 
 SEEDS = 2_000_000_001
 """Gurobi's seeds end at two billion."""
+
+
+_LICENCE_VARIABLES = ("GRB_WLS", "GRB_COMPUTESERVER", "GRB_TOKENSERVER", "GRB_CLOUD")
 
 
 class GurobiBackend(Backend):
@@ -79,7 +82,7 @@ class GurobiBackend(Backend):
         found = _licence_file()
         if found is not None:
             return f"{cls.licence}, licence file {found}"
-        if any(name.startswith(("GRB_WLS", "GRB_COMPUTESERVER", "GRB_TOKENSERVER", "GRB_CLOUD")) for name in os.environ):
+        if any(name.startswith(_LICENCE_VARIABLES) for name in os.environ):
             return f"{cls.licence}, licence from the environment"
         return f"{cls.licence}, bundled licence: at most {BUNDLED_LIMIT:,} variables and {BUNDLED_LIMIT:,} rows"
 
@@ -114,7 +117,7 @@ class GurobiBackend(Backend):
         started = time.monotonic()
         rows = OneSidedRows.of(model)
         with _environment() as environment, gurobipy.Model(env=environment) as gurobi:
-            variables = gurobi.addMVar(
+            variables: Any = gurobi.addMVar(
                 model.columns,
                 lb=model.column_lower,
                 ub=model.column_upper,
@@ -122,7 +125,8 @@ class GurobiBackend(Backend):
                 vtype=np.where(model.integer, "I", "C"),
             )
             gurobi.ObjCon = model.offset
-            constraints = gurobi.addMConstr(rows.matrix, variables, rows.sense, rows.right) if rows.count else None
+            matrix: Any = rows.matrix
+            constraints = gurobi.addMConstr(matrix, variables, rows.sense, rows.right) if rows.count else None
             for option, value in _options(limits, bool(model.integer.any())).items():
                 gurobi.setParam(option, value)
             if limits.start is not None:

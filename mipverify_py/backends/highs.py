@@ -2,11 +2,11 @@
 
 Pinned to 1.12.0, on this evidence (versions are of HiGHS, numbers of issues on github.com/ERGO-Code/HiGHS):
 
-- 1.14.0 returns wrong optima with its default presolve (2957, 2995, 3002, 3043, 3073: an activity that presolve does not
-  recompute), and 1.14.1 never came. The models of those issues are in `tests/helpers/known_models.py`.
+- 1.14.0 returns wrong optima with its default presolve (2957, 2995, 3002, 3043, 3073: an activity that presolve does
+  not recompute), and 1.14.1 never came. The models of those issues are in `tests/helpers/known_models.py`.
 - 1.13.0 and later give a wrong MILP optimum in 2980, still open, where 1.12.0 is right.
 - 1.15 fixes the first, not the second, and its wheel brings a shared libhighs that clashes with the one inside ortools
-  in either import order. Here each solver has a process of its own, but the LP bounds use highspy in the user's process.
+  in either import order. Each backend has a process of its own, but the LP bounds use highspy in the user's.
 - 1.12.0 may end in "Solve error" on badly scaled models (2782): that is UNKNOWN here, never an answer.
 """
 
@@ -150,7 +150,7 @@ def _pass_start(highs: highspy.Highs, start: np.ndarray) -> None:
 
 
 def _subscribe(highs: highspy.Highs, report: Report) -> None:
-    """Reports improved points and bounds; the callbacks run in the solver's thread, which holds the interpreter then."""
+    """Reports each improved point and bound, from the thread that solves."""
     best = -np.inf
 
     def on_point(event: Any) -> None:

@@ -1,9 +1,10 @@
 """OR-Tools through MathOpt: its own build of SCIP for models with integer columns, GLOP for linear programs.
 
-CP-SAT scales continuous columns to integers and so cannot promise 1e-9; PDLP is a first-order method; the HiGHS inside is
-the one that `highs.py` offers. What this file knows about MathOpt 9.15, by experiment:
+CP-SAT scales continuous columns to integers and so cannot promise 1e-9; PDLP is a first-order method; the HiGHS inside
+is the one that `highs.py` offers. What this file knows about MathOpt 9.15, by experiment:
 
 - A cutoff that nothing beats makes its Python layer fail ("12 is not a valid Limit"), so the cutoff is passed as a row.
+- Registering a callback with GSCIP makes its event handler print an error and go on half registered, so there is none.
 - Errors of the C++ layer surface as AttributeError; the worker reports whatever is raised.
 - Its libraries bring a HiGHS of their own, which is why nothing here is imported into the user's process.
 """
@@ -14,7 +15,7 @@ import datetime
 import importlib
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -27,7 +28,6 @@ from mipverify_py.backends._base import (
     Capabilities,
     Report,
     SolveLimits,
-    SolveProgress,
     SolveStatus,
 )
 from onnx_models import Array
@@ -49,7 +49,7 @@ class OrtoolsBackend(Backend):
     distribution: ClassVar[str] = "ortools"
     licence: ClassVar[str] = "Apache-2.0"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        row_duals=True, start=True, cutoff=True, node_limit=True, threads=False, progress=True
+        row_duals=True, start=True, cutoff=True, node_limit=True, threads=False, progress=False
     )
     statuses: ClassVar[Mapping[str, SolveStatus]] = {
         "OPTIMAL": SolveStatus.OPTIMAL,
@@ -87,19 +87,12 @@ class OrtoolsBackend(Backend):
         integral = bool(model.integer.any())
         problem = _translate(model, limits.cutoff if integral else None)
         parameters = _parameters(limits, integral)
-        arguments: dict[str, Any] = {}
-        if integral:
-            arguments["callback_reg"] = mathopt.CallbackRegistration(
-                events={mathopt.Event.MIP_SOLUTION, mathopt.Event.MIP_NODE}
-            )
-            arguments["cb"] = _callback(report, model.columns)
-            if limits.start is not None:
-                arguments["model_params"] = _start(problem, limits.start)
+        hints = _hints(problem, limits.start if integral else None)
         if limits.seconds is not None:
             left = max(0.0, limits.seconds - (time.monotonic() - started))
             parameters.time_limit = datetime.timedelta(seconds=min(left, _LONGEST))
         solver = mathopt.SolverType.GSCIP if integral else mathopt.SolverType.GLOP
-        result = mathopt.solve(problem, solver, params=parameters, **arguments)
+        result = mathopt.solve(problem, solver, params=parameters, model_params=hints)
         return self._read(model, result, integral)
 
     def _read(self, model: MipModel, result: mathopt.SolveResult, integral: bool) -> Answer:
@@ -175,31 +168,15 @@ def _parameters(limits: SolveLimits, integral: bool) -> mathopt.SolveParameters:
     return parameters
 
 
-def _start(problem: mathopt.Model, start: Array) -> mathopt.ModelSolveParameters:
+def _hints(problem: mathopt.Model, start: Array | None) -> mathopt.ModelSolveParameters:
+    """The known entries of a start point; SCIP completes them and drops them if they are wrong."""
     from ortools.math_opt.python import mathopt
 
+    if start is None:
+        return mathopt.ModelSolveParameters()
     known = np.flatnonzero(np.isfinite(start)).tolist()
     values = {problem.get_variable(j): float(start[j]) for j in known}
     return mathopt.ModelSolveParameters(solution_hints=[mathopt.SolutionHint(variable_values=values)])
-
-
-def _callback(report: Report, columns: int) -> Any:
-    """Reports each improved point and bound."""
-    from ortools.math_opt.python import mathopt
-
-    best = -np.inf
-
-    def callback(data: mathopt.CallbackData) -> mathopt.CallbackResult:
-        nonlocal best
-        bound = data.mip_stats.dual_bound
-        if data.event is mathopt.Event.MIP_SOLUTION and data.solution is not None:
-            report(SolveProgress(bound, data.mip_stats.primal_bound, _vector(data.solution, columns)))
-        elif bound > best:
-            best = bound
-            report(SolveProgress(bound, None, None))
-        return mathopt.CallbackResult()
-
-    return callback
 
 
 def _vector(values: Mapping[mathopt.Variable, float], columns: int) -> Array:

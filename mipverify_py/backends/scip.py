@@ -1,7 +1,8 @@
 """SCIP through pyscipopt.
 
-SCIP gives no row duals here: it turns a row with one variable into a bound even with presolve off, and the dual of such a
-row then reads 0 or minus infinity (PySCIPOpt issues 136, 395, 684). Its exact rational mode is not compiled into the wheel.
+SCIP gives no row duals here: it turns a row with one variable into a bound even with presolve off, and the dual of such
+a row then reads 0 or minus infinity (PySCIPOpt issues 136, 395, 684). Its exact rational mode is not compiled into the
+wheel.
 """
 
 from __future__ import annotations
@@ -148,11 +149,12 @@ def _best_point(scip: pyscipopt.Model, variables: list[pyscipopt.Variable]) -> A
 
 def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: Report) -> None:
     """Reports each improved point and bound."""
-    from pyscipopt import SCIP_EVENTTYPE, Eventhdlr
+    from pyscipopt import Eventhdlr
+    from pyscipopt.scip import PY_SCIP_EVENTTYPE as KIND
 
-    watched = (SCIP_EVENTTYPE.BESTSOLFOUND, SCIP_EVENTTYPE.DUALBOUNDIMPROVED)
+    watched = (KIND.BESTSOLFOUND, KIND.DUALBOUNDIMPROVED)
 
-    class Listener(Eventhdlr):  # type: ignore[misc]
+    class Listener(Eventhdlr):
         def eventinit(self) -> None:
             for kind in watched:
                 self.model.catchEvent(kind, self)
@@ -163,7 +165,7 @@ def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: 
 
         def eventexec(self, event: Any) -> None:
             bound = self.model.getDualbound()
-            if event.getType() == SCIP_EVENTTYPE.BESTSOLFOUND:
+            if event.getType() == KIND.BESTSOLFOUND:
                 point = _best_point(self.model, variables)
                 report(SolveProgress(bound, self.model.getPrimalbound(), point))
             else:

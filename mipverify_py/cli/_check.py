@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -79,6 +80,16 @@ def _check_model(model: str | None) -> None:
     assert model is not None
     if not model.startswith(ZOO_PREFIX):
         _check_file(model, "")
+    elif model.removeprefix(ZOO_PREFIX) not in zoo_names():
+        _refuse(f"{model}: there is no such bundled model; choose from {', '.join(zoo_names())}.")
+
+
+def zoo_names() -> list[str]:
+    """Names of the bundled models, from the file names alone: `onnx_models.zoo` takes long to import."""
+    spec = importlib.util.find_spec("onnx_models")
+    assert spec is not None
+    folders = spec.submodule_search_locations or []
+    return sorted(file.stem for folder in folders for file in Path(folder, "zoo").glob("*.onnx"))
 
 
 def _check_input(location: str) -> None:

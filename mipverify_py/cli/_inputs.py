@@ -7,11 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import typer
 
 from bounds import Bounds
 from mipverify_py.cli._arguments import Arguments
-from mipverify_py.cli._check import split_location
+from mipverify_py.cli._check import ZOO_PREFIX, split_location
 from mipverify_py.cli._parse import Domain
 from mipverify_py.data import DataSet, InputFile, fit_images, read_cifar10, read_digits, read_input, read_mnist
 from onnx_models import Array, ReluNetwork
@@ -107,11 +106,6 @@ def read_domain(domain: Domain | None, network: ReluNetwork) -> Bounds | None:
 def load_model(name: str) -> ReluNetwork:
     """The network in an .onnx file, or a bundled one for zoo:NAME."""
     from onnx_models import load_onnx
-    from onnx_models.zoo import load_zoo, zoo_models
+    from onnx_models.zoo import load_zoo
 
-    if not name.startswith("zoo:"):
-        return load_onnx(Path(name))
-    bundled = {model.name for model in zoo_models()}
-    if name.removeprefix("zoo:") not in bundled:
-        raise typer.TyperException(f"{name}: there is no such bundled model; choose from {', '.join(sorted(bundled))}.")
-    return load_zoo(name.removeprefix("zoo:"))
+    return load_zoo(name.removeprefix(ZOO_PREFIX)) if name.startswith(ZOO_PREFIX) else load_onnx(Path(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
@@ -122,6 +123,7 @@ def _record(a: Arguments, network: ReluNetwork, unstable: list[Unstable]) -> dic
     return {
         "schema": SCHEMA,
         "kind": "inspect",
+        "version": version("mipverify-py"),
         "model": a.model,
         "digest": network.digest,
         "input_shape": list(network.input_shape),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 DIGITS = 6
 """Significant digits shown; --json has them all."""
@@ -16,11 +16,6 @@ def rounded_down(value: float) -> str:
 def rounded_up(value: float) -> str:
     """A number that is at least `value`."""
     return _rounded(value, ROUND_CEILING)
-
-
-def rounded(value: float) -> str:
-    """The nearest number."""
-    return _rounded(value, ROUND_HALF_EVEN)
 
 
 def _rounded(value: float, direction: str) -> str:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 
 from mipverify_py._result import Bracket
-from mipverify_py.cli._numbers import rounded, rounded_down, rounded_up, seconds
+from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
 
 SECONDS_BETWEEN_LINES = 1.0
 """Where lines cannot be overwritten, one is written at most this often, and none for an image done sooner."""
@@ -52,8 +52,10 @@ class _State:
         self._bracket = bracket
 
     def update_and_write(self, bracket: Bracket) -> None:
+        known = bracket_words(self._bracket)
         self.update(bracket)
-        if time.monotonic() - self._written >= SECONDS_BETWEEN_LINES:
+        late = time.monotonic() - self._written >= SECONDS_BETWEEN_LINES
+        if late and bracket_words(bracket) != known:
             self._written = time.monotonic()
             sys.stderr.write(f"{self.line()}\n")
             sys.stderr.flush()
@@ -73,4 +75,4 @@ def bracket_words(bracket: Bracket) -> str:
         return f"distance <= {rounded_up(high)}, "
     if high is None:
         return f"distance >= {rounded_down(low)}, "
-    return f"{rounded_down(low)} <= distance <= {rounded_up(high)}, gap {rounded(high - low)}, "
+    return f"{rounded_down(low)} <= distance <= {rounded_up(high)}, gap {high - low:.2g}, "

@@ -13,7 +13,7 @@ from rich.text import Text
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
 from mipverify_py._result import Result
 from mipverify_py.cli._answer import Answer
-from mipverify_py.cli._numbers import rounded, rounded_down, rounded_up, seconds
+from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
 from mipverify_py.cli._printable import printable
 from mipverify_py.cli._report import Report, Run
 
@@ -75,7 +75,9 @@ class TextReport(Report):
         self._line(f"{printable(run.inputs)}: {self._question()}")
         self._line("")
         if not self._single:
-            self._line(_row(*_HEADINGS), "bold")
+            closest = self.run.arguments.eps is None
+            ends = ("at least", "at most") if closest else ("", "distance")
+            self._line(_row("index", "label", "class", "answer", *ends, "target", "evidence", "time"), "bold")
 
     def add(self, answer: Answer) -> None:
         self._answers.append(answer)
@@ -158,8 +160,8 @@ class TextReport(Report):
         uppers = [a.result.upper for a in answers if a.result.upper is not None and word(a) in ("exact", "open")]
         if uppers:
             self._line(
-                f"distance: smallest {rounded(min(uppers))}, median {rounded(statistics.median(uppers))}, "
-                f"largest {rounded(max(uppers))} (upper ends)"
+                f"distance (upper ends): smallest {rounded_up(min(uppers))}, "
+                f"median {rounded_up(statistics.median(uppers))}, largest {rounded_up(max(uppers))}"
             )
         details = dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers)
         for evidence, detail in details:
@@ -173,9 +175,6 @@ class TextReport(Report):
         self._console.print(Text.assemble((f"  {name:<9} ", "dim"), (text, style)))
 
 
-_HEADINGS = ("index", "label", "class", "answer", "at least", "at most", "target", "evidence", "time")
-
-
 def _row(*cells: str) -> str:
     index, label, predicted, answer, low, high, target, evidence, time_taken = cells
     return (
@@ -185,10 +184,10 @@ def _row(*cells: str) -> str:
 
 def _ends(result: Result) -> tuple[str, str]:
     """The distance's bracket as shown in a row; for a fixed radius, the distance of the witness at hand."""
+    if result.objective is Objective.FEASIBILITY:
+        return "", "-" if result.witness is None else rounded_up(result.witness.distance)
     low = "-" if result.lower is None else rounded_down(result.lower)
     high = "-" if result.upper is None else rounded_up(result.upper)
-    if result.objective is Objective.FEASIBILITY and result.witness is not None:
-        high = rounded_up(result.witness.distance)
     return low, high
 
 
@@ -210,7 +209,7 @@ def _sentence(answer: Answer) -> str:
     if result.upper is None:
         return f"distance >= {low}"
     assert answer.gap is not None
-    still_open = "" if kind == "exact" else f", open by {rounded(answer.gap)}"
+    still_open = "" if kind == "exact" else f", open by {answer.gap:.2g}"
     return f"{low} <= distance <= {high}{still_open}"
 
 
@@ -232,7 +231,7 @@ def _statistics(result: Result) -> list[tuple[str, str]]:
     if s.bound_seconds:
         solves = dict(s.bound_solves)
         stages = [
-            f"{stage} {seconds(taken)}" + (f" ({solves[stage]} solves)" if stage in solves else "")
+            f"{stage} {seconds(taken)}" + (f" ({solves[stage]} solves)" if solves.get(stage) else "")
             for stage, taken in s.bound_seconds
         ]
         facts.append(("bounds", ", ".join(stages)))

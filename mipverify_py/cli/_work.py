@@ -1,4 +1,4 @@
-"""Doing what a sound command line asks for; the first module here that may import numpy, scipy and the rest."""
+"""Doing what a sound command line asks for; everything behind this module may import numpy, scipy and the rest."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import typer
 
 from mipverify_py.cli._arguments import Arguments
 from mipverify_py.cli._exit import ExitCode
-from mipverify_py.cli._inspect import inspect_model
-from mipverify_py.cli._lists import list_backends, list_zoo
-from mipverify_py.cli._verify_images import verify_images
 from onnx_models.errors import MipverifyError
 
 
@@ -19,12 +16,25 @@ def run(arguments: Arguments) -> ExitCode:
         typer.TyperException: the input or the model cannot be used; the message is addressed to the user.
     """
     try:
-        if arguments.backends:
-            return list_backends(as_json=arguments.json)
-        if arguments.list_zoo:
-            return list_zoo(as_json=arguments.json)
-        if arguments.inspect:
-            return inspect_model(arguments)
-        return verify_images(arguments)
+        return _run(arguments)
     except MipverifyError as error:
         raise typer.TyperException(str(error)) from error
+
+
+def _run(arguments: Arguments) -> ExitCode:
+    """Each task imports what it needs and no more."""
+    if arguments.backends:
+        from mipverify_py.cli._lists import list_backends
+
+        return list_backends(as_json=arguments.json)
+    if arguments.list_zoo:
+        from mipverify_py.cli._lists import list_zoo
+
+        return list_zoo(as_json=arguments.json)
+    if arguments.inspect:
+        from mipverify_py.cli._inspect import inspect_model
+
+        return inspect_model(arguments)
+    from mipverify_py.cli._verify_images import verify_images
+
+    return verify_images(arguments)

@@ -11,7 +11,7 @@ WHITE = 16
 
 
 def read_digits() -> DataSet:
-    """The 400 test rows, shape (N, 1, 8, 8), of scikit-learn's digits; `onnx_models.zoo` says how they are split off."""
+    """The 400 test rows of scikit-learn's digits, shape (N, 1, 8, 8); `onnx_models.zoo` says how they are split off."""
     from onnx_models.zoo import digits_test
 
     images, labels = digits_test()

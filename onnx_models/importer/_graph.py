@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import TensorProto
 
 from onnx_models.errors import ModelFileError
 from onnx_models.importer._limits import MAX_ENTRIES, MAX_RANK
-from onnx_models.importer._tensors import declared_entries, to_array
+from onnx_models.importer._node import NodeInfo
+from onnx_models.importer._tensors import to_array
 from onnx_models.importer._values import Constant
 from onnx_models.importer._words import dimensions, listed, quoted
 
@@ -19,25 +20,6 @@ OLDEST_OPSET = 8
 """Before it, broadcasting and BatchNormalization had other rules."""
 
 _INPUT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16)
-
-
-@dataclass(frozen=True, eq=False)
-class NodeInfo:
-    """One node of the graph; an empty string among `inputs` or `outputs` means "not given", as in ONNX."""
-
-    operator: str
-    domain: str
-    name: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
-
-    @property
-    def label(self) -> str:
-        """What messages call the node."""
-        if self.name:
-            return f"{self.operator} node {quoted(self.name)}"
-        return f"{self.operator} node with output {quoted(next(filter(None, self.outputs), ''))}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +109,7 @@ def _input_shape(value: onnx.ValueInfoProto, name: str) -> tuple[tuple[int, ...]
             f"{label} has the shape {dimensions(shape)}, a fixed batch of {shape[0]}. "
             "Export the model with a batch of 1 or with a dynamic batch."
         )
-    entries = 1
-    for d in shape:
-        entries *= d
-    if entries > MAX_ENTRIES:
+    if math.prod(shape) > MAX_ENTRIES:
         raise ModelFileError(f"{label} has the shape {dimensions(shape)}; at most {MAX_ENTRIES} entries are accepted.")
     return shape, batched
 
@@ -188,7 +167,7 @@ def _live_nodes(nodes: list[NodeInfo], output: str) -> Iterator[NodeInfo]:
     return (node for index, node in enumerate(nodes) if index in live)
 
 
-def attribute_array(value: TensorProto, model: str) -> Constant:
-    """A tensor attribute as an array; same errors as for weights."""
-    declared_entries(value, model)
-    return to_array(value, model)
+def decoded(node: NodeInfo, model: str) -> NodeInfo:
+    """The node with its tensor attributes as arrays; same errors as for weights."""
+    arrays = {key: to_array(v, model) for key, v in node.attributes.items() if isinstance(v, TensorProto)}
+    return replace(node, attributes={**node.attributes, **arrays})

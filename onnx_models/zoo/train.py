@@ -56,7 +56,7 @@ def make_model(recipe: Recipe, split: DigitsSplit, folder: Path) -> ZooCard:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the script with these arguments, by default the command line's."""
-    parser = argparse.ArgumentParser(prog="python -m onnx_models.zoo.train", description="Trains the models of the zoo.")
+    parser = argparse.ArgumentParser("python -m onnx_models.zoo.train", description="Trains the models of the zoo.")
     parser.add_argument("--only", nargs="+", choices=zoo_models(), metavar="NAME", help="train these models only")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the .onnx and .json files go")
     parser.add_argument("--page", type=Path, help="also write the reference page, from all packaged cards")

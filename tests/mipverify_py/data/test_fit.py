@@ -1,4 +1,4 @@
-"""Fitting arrays to a shape: every accepted layout is checked entry by entry against a definition written with loops."""
+"""Fitting arrays to a shape: every accepted layout is checked entry by entry against plain loops."""
 
 from __future__ import annotations
 

@@ -1,0 +1,108 @@
+"""The attack, the move onto the boundary, and the polishing of candidate points."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bounds import Bounds
+from mipverify_py import Box, LinfBall, Options, Query
+from mipverify_py._attack import GradientAttack, ball
+from mipverify_py._polish import polish
+from mipverify_py._witness import reaches_margin
+from onnx_models import DenseMap, NetworkBuilder, ReluNetwork
+from tests.helpers.networks import networks
+from tests.helpers.oracles import nearest_adversarial
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def linear_classifier() -> ReluNetwork:
+    """f_1 - f_0 = 3 x_0 + 4 x_1 - 3.5, so that d*(0) = 0.5 in the L-infinity norm."""
+    builder = NetworkBuilder((2,))
+    weight = DenseMap(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    return builder.build(builder.affine([0], [weight], np.array([0.0, -3.5])))
+
+
+def test_a_linear_boundary_is_found_exactly() -> None:
+    query = Query(linear_classifier(), np.zeros(2))
+    point = GradientAttack(query, Options()).nearest(None)
+    assert point is not None
+    assert abs(np.abs(point).max() - 0.5) < 1e-12
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks(max_relus=6), seeds)
+def test_nearest_is_an_upper_bound_of_the_distance(network: ReluNetwork, seed: int) -> None:
+    query = Query(network, np.random.default_rng(seed).random(network.input_size))
+    attack = GradientAttack(query, Options(seed=seed % 2**31))
+    point = attack.nearest(None)
+    truth = nearest_adversarial(
+        network, query.x0, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper
+    )
+    if point is None:
+        return
+    assert truth is not None
+    witness = polish(query, point, attack)
+    assert witness is not None and witness.distance >= truth - 1e-7
+    assert query.box.contains(point)
+
+
+@settings(max_examples=25, deadline=None)
+@given(networks(max_relus=6), seeds)
+def test_the_boundary_move_stays_adversarial_and_cannot_go_nearer(network: ReluNetwork, seed: int) -> None:
+    query = Query(network, np.random.default_rng(seed).random(network.input_size))
+    attack = GradientAttack(query, Options())
+    found = attack.within(query.box, None)
+    if found is None or reaches_margin(query, query.x0):
+        return
+    point = attack.onto_boundary(found)
+    assert query.margin_at(network.forward(point)[None])[0] >= query.margin - 1e-12  # sums in another order differ
+    step = np.abs(point - query.x0).max()
+    assert step <= np.abs(found - query.x0).max() * (1 + 1e-12)
+    just_inside = query.x0 + (1 - 1e-9) * (point - query.x0)
+    assert query.margin_at(network.forward(just_inside)[None])[0] <= query.margin + 1e-12
+
+
+def test_the_seed_decides_and_threads_are_given_back() -> None:
+    rng = np.random.default_rng(1)
+    builder = NetworkBuilder((6,))
+    hidden = builder.relu(builder.affine([0], [DenseMap(rng.normal(size=(12, 6)))], rng.normal(size=12)))
+    network = builder.build(builder.affine([hidden], [DenseMap(rng.normal(size=(4, 12)))]))
+    query = Query(network, rng.random(6))
+    before = torch.get_num_threads()
+    first, second = (GradientAttack(query, Options(seed=3, threads=1)).nearest(None) for _ in range(2))
+    assert first is not None and second is not None and np.array_equal(first, second)
+    assert torch.get_num_threads() == before
+
+
+def test_a_passed_deadline_stops_at_once() -> None:
+    assert GradientAttack(Query(linear_classifier(), np.zeros(2)), Options()).nearest(0.0) is None
+
+
+def test_ball_is_cut_to_the_query_box() -> None:
+    query = Query(linear_classifier(), np.zeros(2), Box.of([0.25, 0.0], [1.0, 0.125]))
+    near = ball(query, 0.125)
+    assert near.lower.tolist() == [0.25, 0.0] and near.upper[0] == 0.25
+    assert 0.125 <= near.upper[1] <= np.nextafter(0.125, 1)
+
+
+def test_polish_pushes_a_point_that_misses_by_a_tolerance() -> None:
+    query = Query(linear_classifier(), np.zeros(2))
+    attack = GradientAttack(query, Options())
+    witness = polish(query, np.array([0.5, 0.5]) - 1e-9, attack)
+    assert witness is not None and 0.5 <= witness.distance <= 0.5 + 1e-7
+
+
+def test_polish_gives_up_on_a_point_that_is_far_off() -> None:
+    query = Query(linear_classifier(), np.zeros(2), LinfBall(0.4))
+    assert polish(query, np.array([0.4, 0.4]), GradientAttack(query, Options())) is None
+
+
+def test_polish_respects_the_domain() -> None:
+    domain = Bounds(np.zeros(2), np.array([0.5, 1.0]))
+    query = Query(linear_classifier(), np.zeros(2), domain=domain)
+    witness = polish(query, np.array([0.6, 0.6]), GradientAttack(query, Options()))
+    assert witness is not None and witness.point[0] <= 0.5
