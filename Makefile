@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model
-	$(BIN)/verify digits_dense --dataset digits --index 0:10
+	$(BIN)/verify zoo:digits_small_standard --dataset digits --index 0:10
 
 test: $(STAMP)  ## The default tests
 	$(BIN)/pytest --quiet
@@ -57,14 +57,14 @@ check: $(STAMP)  ## Lint, formatting, types, layers, lengths
 	$(BIN)/python tests/checks/lengths.py
 
 docs: $(STAMP)  ## The documentation site, in site/
-	$(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
 
 bench: $(STAMP)  ## Measured comparisons: backends, and loading of larger models
 	$(BIN)/python tests/benchmarks/backends.py
 	$(BIN)/python tests/benchmarks/loading.py
 
 zoo: $(STAMP)  ## Train the bundled models again
-	$(BIN)/python -m onnx_models.zoo.train
+	$(BIN)/python -m onnx_models.zoo.train --page docs/reference/zoo.md
 
 lock: $(STAMP)  ## Write constraints.txt from what is installed in .venv
 	$(BIN)/python tests/checks/lock.py > constraints.txt.new

@@ -6,6 +6,7 @@ from onnx_models._exact import exact_logits
 from onnx_models._maps import Array, DenseMap, LinearMap, SparseMap
 from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
 from onnx_models._torch_module import to_torch
+from onnx_models.importer import load_onnx, supported_operators
 
 __all__ = [
     "Affine",
@@ -20,5 +21,7 @@ __all__ = [
     "ReluNetwork",
     "SparseMap",
     "exact_logits",
+    "load_onnx",
+    "supported_operators",
     "to_torch",
 ]

@@ -25,6 +25,11 @@ class NetworkBuilder:
         self._nodes: list[Node] = [Input(tuple(int(d) for d in input_shape), name)]
         self.notes: list[str] = []
 
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The nodes as added so far; positions are the indices that the methods return."""
+        return self._nodes
+
     def size(self, index: int) -> int:
         """Length of the flat value of node `index`."""
         return self._nodes[index].size
@@ -32,7 +37,7 @@ class NetworkBuilder:
     def affine(
         self, inputs: Sequence[int], maps: Sequence[LinearMap], bias: Array | float = 0.0, *, name: str = ""
     ) -> int:
-        """Adds  sum of maps[k](inputs[k]) + bias; `bias` of shape (m,) or a number; returns the node's index."""
+        """Adds `sum of maps[k](inputs[k]) + bias`; `bias` of shape (m,) or a number; returns the node's index."""
         full = np.broadcast_to(np.asarray(bias, np.float64), (maps[0].output_size,)).copy()
         return self._append(Affine(tuple(inputs), tuple(maps), full, name))
 

@@ -31,7 +31,7 @@ class Input:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """value = sum over k of maps[k](value of node inputs[k]) + bias.
+    """`value = sum over k of maps[k](value of node inputs[k]) + bias`
 
     Attributes:
         inputs: indices of earlier nodes; the same index may occur twice where two maps cannot be added.

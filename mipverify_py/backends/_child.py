@@ -13,8 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from mipverify_py.backends._frames import Frame, FrameReader
-from mipverify_py.backends._worker import SCRATCH
+from mipverify_py.backends._frames import SCRATCH, Frame, FrameReader
 from onnx_models.errors import BackendCrashError
 
 CHUNK = 1 << 20

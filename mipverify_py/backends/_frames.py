@@ -23,6 +23,9 @@ from onnx_models import Array
 
 MAGIC = b"MVF1"
 PREFIX = struct.Struct(">4sQQ")
+SCRATCH = "MIPVERIFY_SCRATCH"
+"""Environment variable that tells a worker its folder for temporary files, made for it alone."""
+
 LARGEST = 2**36
 """No sane frame is longer than 64 GiB: a longer one is garbage that happens to begin with the magic bytes."""
 

@@ -18,13 +18,9 @@ import time
 from collections.abc import Callable
 
 from mipverify_py.backends._base import Backend, SolveProgress
-from mipverify_py.backends._frames import Frame, FrameReader, answer_frame, progress_frame, read_request
+from mipverify_py.backends._frames import SCRATCH, Frame, FrameReader, answer_frame, progress_frame, read_request
 from mipverify_py.backends._registry import backend_class
 from onnx_models.errors import BackendCrashError, BackendError, BackendLimitError, BackendMissingError
-
-SCRATCH = "MIPVERIFY_SCRATCH"
-"""Environment variable with the folder for temporary files, which the parent made for this process alone."""
-
 
 BOUND_INTERVAL = 0.02
 """Seconds between reports that bring no point: some solvers raise their bound at every node."""

@@ -15,6 +15,8 @@ from mipverify_py.cli._parse import Domain
 from mipverify_py.data import DataSet, InputFile, fit_images, read_cifar10, read_digits, read_input, read_mnist
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError, InvalidBoundsError
+from onnx_models.importer import load_onnx
+from onnx_models.zoo import load_zoo
 
 Source = DataSet | InputFile
 
@@ -105,7 +107,4 @@ def read_domain(domain: Domain | None, network: ReluNetwork) -> Bounds | None:
 
 def load_model(name: str) -> ReluNetwork:
     """The network in an .onnx file, or a bundled one for zoo:NAME."""
-    from onnx_models import load_onnx
-    from onnx_models.zoo import load_zoo
-
     return load_zoo(name.removeprefix(ZOO_PREFIX)) if name.startswith(ZOO_PREFIX) else load_onnx(Path(name))

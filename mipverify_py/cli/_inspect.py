@@ -70,9 +70,9 @@ def describe_map(linear_map: LinearMap) -> str:
     if isinstance(linear_map, ConvolutionMap):
         c = linear_map
         parts = [f"convolution {_times(c.kernel.shape[2:])}"]
-        parts += [f"stride {_times(c.strides)}"] * (c.strides != (1, 1))
-        parts += [f"padding {_padding(c.pads)}"] * any(c.pads)
-        parts += [f"dilation {_times(c.dilations)}"] * (c.dilations != (1, 1))
+        parts += [f"stride {_all_or_each(c.strides)}"] * (c.strides != (1, 1))
+        parts += [f"padding {_all_or_each(c.pads)}"] * any(c.pads)
+        parts += [f"dilation {_all_or_each(c.dilations)}"] * (c.dilations != (1, 1))
         parts += [f"groups {c.groups}"] * (c.groups != 1)
         return ", ".join(parts)
     return f"{_kind(linear_map)} {linear_map.output_size} x {linear_map.input_size}"
@@ -88,8 +88,8 @@ def _times(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _padding(pads: tuple[int, int, int, int]) -> str:
-    return str(pads[0]) if len(set(pads)) == 1 else ",".join(map(str, pads))
+def _all_or_each(numbers: tuple[int, ...]) -> str:
+    return str(numbers[0]) if len(set(numbers)) == 1 else ",".join(map(str, numbers))
 
 
 def _reads(node: Node) -> tuple[int, ...]:

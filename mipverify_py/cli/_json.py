@@ -1,4 +1,4 @@
-"""Answers as JSON, one object per line; docs/reference/json.md and verify-1.schema.json beside this file describe them."""
+"""Answers as JSON, one object per line, as docs/reference/json.md and verify-1.schema.json describe them."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from mipverify_py.backends import backend_status
 from mipverify_py.cli._check import ZOO_PREFIX
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._json import SCHEMA, write_line
+from onnx_models.zoo import zoo_card, zoo_models
 
 
 def list_backends(*, as_json: bool) -> ExitCode:
@@ -33,8 +34,6 @@ def list_backends(*, as_json: bool) -> ExitCode:
 
 def list_zoo(*, as_json: bool) -> ExitCode:
     """Writes the bundled models: what each is made of and how well it classifies the digits' test rows."""
-    from onnx_models.zoo import zoo_card, zoo_models
-
     cards = [zoo_card(name) for name in zoo_models()]
     if as_json:
         for card in cards:

@@ -67,8 +67,8 @@ class TextReport(Report):
     def begin(self) -> None:
         run, network = self.run, self.run.network
         self._line(
-            f"{printable(run.model)}: {network.input_size} inputs, {network.output_size} classes, "
-            f"{network.relu_count} ReLU units"
+            f"{printable(run.model)}: {network.input_size:,} inputs, {network.output_size} classes, "
+            f"{network.relu_count:,} ReLU units"
         )
         for note in network.notes:
             self._line(f"note: {printable(note)}")
@@ -245,8 +245,8 @@ def _statistics(result: Result) -> list[tuple[str, str]]:
             (
                 "model",
                 (
-                    f"{s.columns} columns ({s.binaries} binary), {s.rows} rows, {s.nonzeros} nonzeros; "
-                    f"{s.nodes} nodes in {seconds(s.solve_seconds)}"
+                    f"{s.columns:,} columns ({s.binaries:,} binary), {s.rows:,} rows, {s.nonzeros:,} nonzeros; "
+                    f"{s.nodes:,} nodes in {seconds(s.solve_seconds)}"
                 ),
             )
         )

@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 
 from onnx_models._builder import NetworkBuilder
 from onnx_models.errors import UnsupportedModelError
-from onnx_models.importer._limits import MAX_ENTRIES, MAX_RANK
+from onnx_models.importer._limits import MAX_RANK, MAX_WORDS
 from onnx_models.importer._node import NodeInfo
 from onnx_models.importer._values import BATCH, Constant, Tensor, Value
 from onnx_models.importer._words import dimensions
 
 
 class Budget:
-    """Counts the entries that lowering has written out, over the whole model."""
+    """Counts the memory that lowering has written out, over the whole model, in words of 8 bytes."""
 
     def __init__(self) -> None:
         self._spent = 0
 
-    def spend(self, entries: int) -> bool:
-        """Whether `entries` more are within the limit; call it before allocating them."""
-        self._spent += entries
-        return self._spent <= MAX_ENTRIES
+    def spend(self, words: int) -> bool:
+        """Whether `words` more are within the limit; ask before allocating them."""
+        self._spent += words
+        return self._spent <= MAX_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +59,12 @@ class Call:
         """Ends the import; `reason` continues the sentence that begins with the node's name."""
         raise UnsupportedModelError(f"{self.node.label} {reason}.")
 
-    def spend(self, shape: Sequence[int], times: int = 1) -> None:
-        """Refuses the node if `times` arrays of this shape are more than the whole model may still write out."""
-        if len(shape) > MAX_RANK or not self.budget.spend(math.prod(shape) * times):
+    def spend(self, shape: Sequence[int], words: int = 1) -> None:
+        """Refuses the node if `words` words per entry of this shape exceed what the whole model may still write out."""
+        if len(shape) > MAX_RANK or not self.budget.spend(math.prod(shape) * words):
             self.refuse(
-                f"needs {math.prod(shape) * times} entries of shape {dimensions(shape)}; at most {MAX_ENTRIES} entries "
-                f"in {MAX_RANK} dimensions are written out for a whole model"
+                f"needs a tensor of shape {dimensions(shape)}; a whole model may write out {MAX_WORDS} words "
+                f"of memory, in tensors of at most {MAX_RANK} dimensions"
             )
 
     def attribute(self, name: str, default: Any) -> Any:
@@ -105,7 +105,7 @@ class Call:
             self.refuse("needs a constant where it is given a value that depends on the network's input")
         if value.dtype == object:
             self.refuse("computes with the size of the dynamic batch; export the model with a fixed batch of 1")
-        numbers = value.astype(np.float64)
+        numbers = value.astype(np.float64, copy=False)
         if not np.all(np.isfinite(numbers)):
             self.refuse("leads to NaN or infinite constants")
         return numbers

@@ -10,4 +10,7 @@ MAX_RANK = 16
 """Dimensions of a tensor. numpy stops at 64; real networks use at most 5."""
 
 MAX_ENTRIES = 2**27
-"""Entries of one tensor, and of everything that lowering writes out in total (values, weights, index maps). In float64 this is 1 GiB."""
+"""Entries of all stored tensors together, and of the input: 1 GiB as float64."""
+
+MAX_WORDS = 2**28
+"""Words of 8 bytes that lowering a whole model may write out (values, weights, index maps): 2 GiB."""

@@ -19,6 +19,9 @@ from onnx_models.importer._values import Constant, Tensor, Value, simplified
 
 Indices = NDArray[np.int64]
 
+_DWARFING = 2.0**20
+"""Bounds beyond this cost a value of size 1 more than 20 of its 53 bits when they are subtracted and added again."""
+
 
 def output(call: Call, node: int, shape: Sequence[int]) -> Tensor:
     """Node `node` read in shape `shape`."""
@@ -43,10 +46,10 @@ def rearrange(call: Call, values: Sequence[Value], function: Callable[..., Const
     sizes = [v.size for v in values]
     starts = np.concatenate([[0], np.cumsum(sizes)])
     for value in values:
-        call.spend(value.shape)
+        call.spend(value.shape, 2)
     numbered = [np.arange(start, start + v.size).reshape(v.shape) for start, v in zip(starts[:-1], values, strict=True)]
     chosen = np.asarray(function(*numbered))
-    call.spend(chosen.shape)
+    call.spend(chosen.shape, 4)
     flat = chosen.reshape(-1)
     inputs: list[int] = []
     maps: list[LinearMap] = []
@@ -68,12 +71,13 @@ def rearrange(call: Call, values: Sequence[Value], function: Callable[..., Const
     return Tensor(call.builder.affine(inputs, maps, bias, name=call.name), shape)
 
 
-def common_shape(call: Call, values: Sequence[Value]) -> tuple[int, ...]:
-    """The shape that all `values` broadcast to; refuses a broadcast that would move or fix a dynamic batch."""
+def common_shape(call: Call, values: Sequence[Value], *shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that all `values` and `shapes` broadcast to; refuses to move or fix a dynamic batch that way."""
+    every = [*(v.shape for v in values), *map(tuple, shapes)]
     try:
-        shape = np.broadcast_shapes(*(v.shape for v in values))
+        shape = np.broadcast_shapes(*every)
     except ValueError:
-        call.refuse(f"combines shapes that do not fit together: {', '.join(str(v.shape) for v in values)}")
+        call.refuse(f"combines shapes that do not fit together: {', '.join(map(str, every))}")
     tensors = [v for v in values if isinstance(v, Tensor)]
     if call.batched and tensors and (shape[0] != 1 or any(len(t.shape) != len(shape) for t in tensors)):
         call.refuse_batch()
@@ -88,7 +92,7 @@ def combine(call: Call, terms: Sequence[tuple[Value, ArrayLike]], offset: ArrayL
     factors = [np.asarray(factor, np.float64) for _, factor in terms]
     bias = np.asarray(offset, np.float64)
     shape = common_shape(call, [*(v for v, _ in terms), *factors, bias])
-    call.spend(shape, 1 + len(terms))
+    call.spend(shape, 2 + 3 * len(terms))
     inputs: list[int] = []
     maps: list[LinearMap] = []
     for (value, _), factor in zip(terms, factors, strict=True):
@@ -124,7 +128,7 @@ def weighted_sum(call: Call, tensor: Tensor, indices: Indices, weights: ArrayLik
         weights: broadcasts to the shape of `indices`.
     """
     shape, terms = indices.shape[:-1], indices.shape[-1]
-    call.spend(indices.shape)
+    call.spend(indices.shape, 3)
     factors = call.as_numbers(np.broadcast_to(np.asarray(weights, np.float64), indices.shape)).reshape(-1, terms)
     linear_map = _gathered(indices.reshape(-1, terms), factors, tensor.size)
     return output(call, call.builder.affine((tensor.node,), (linear_map,), name=call.name), shape)
@@ -155,19 +159,26 @@ def relu(call: Call, tensor: Tensor) -> Tensor:
 
 
 def at_least(call: Call, value: Value, floor: ArrayLike) -> Value:
-    """max(value, floor) = relu(value - floor) + floor for a constant `floor`."""
-    shifted = combine(call, [(value, 1.0)], -np.asarray(floor))
-    if not isinstance(shifted, Tensor):
-        return np.maximum(shifted, 0.0) + floor
-    return combine(call, [(relu(call, shifted), 1.0)], floor)
+    """max(value, floor) for a constant `floor`: relu(value - floor) + floor, whose interval bounds respect the floor.
+
+    A floor that dwarfs the values would swallow their digits in that form; then value + relu(floor - value).
+    """
+    if not isinstance(value, Tensor):
+        return np.maximum(call.as_numbers(value), floor)
+    if np.max(np.abs(floor)) > _DWARFING:
+        missing = _rectified(call, combine(call, [(value, -1.0)], floor))
+        return combine(call, [(value, 1.0), (missing, 1.0)])
+    return combine(call, [(_rectified(call, combine(call, [(value, 1.0)], -np.asarray(floor))), 1.0)], floor)
 
 
 def at_most(call: Call, value: Value, ceiling: ArrayLike) -> Value:
-    """min(value, ceiling) = ceiling - relu(ceiling - value) for a constant `ceiling`."""
-    shifted = combine(call, [(value, -1.0)], ceiling)
-    if not isinstance(shifted, Tensor):
-        return ceiling - np.maximum(shifted, 0.0)
-    return combine(call, [(relu(call, shifted), -1.0)], ceiling)
+    """min(value, ceiling) = -max(-value, -ceiling) for a constant `ceiling`."""
+    return negated(call, at_least(call, negated(call, value), -np.asarray(ceiling)))
+
+
+def _rectified(call: Call, value: Value) -> Tensor:
+    assert isinstance(value, Tensor)
+    return relu(call, value)
 
 
 def maximum(call: Call, values: Sequence[Value]) -> Value:
@@ -189,9 +200,8 @@ def maximum(call: Call, values: Sequence[Value]) -> Value:
 
 def _maximum_of_two(call: Call, first: Value, second: Value) -> Value:
     """max(a, b) = relu(a - b) + b."""
-    difference = combine(call, [(first, 1.0), (second, -1.0)])
-    assert isinstance(difference, Tensor)
-    return combine(call, [(relu(call, difference), 1.0), (second, 1.0)])
+    difference = _rectified(call, combine(call, [(first, 1.0), (second, -1.0)]))
+    return combine(call, [(difference, 1.0), (second, 1.0)])
 
 
 def negated(call: Call, value: Value) -> Value:
@@ -206,7 +216,7 @@ def maximum_over(call: Call, tensor: Tensor, candidates: Indices) -> Tensor:
     for several results is formed once, so that overlapping windows share their work.
     """
     shape = candidates.shape[:-1]
-    call.spend(candidates.shape)
+    call.spend(candidates.shape, 4)
     columns = -np.sort(-candidates.reshape(-1, candidates.shape[-1]), axis=1)  # absent candidates come last
     if columns.shape[1] == 0 or (columns[:, 0] < 0).any():
         call.refuse("takes the maximum over a window that lies in the padding altogether")

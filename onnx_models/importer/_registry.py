@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from types import MappingProxyType
 from typing import Final
 
 from onnx_models.importer._call import Call
@@ -126,11 +127,6 @@ def operator(
     return register
 
 
-def registered(name: str) -> Operator | None:
-    """The operator of that name, None if it is not supported."""
-    return _OPERATORS.get(name)
-
-
-def supported_operators() -> tuple[str, ...]:
-    """Names of all operators that can be imported, in alphabetical order."""
-    return tuple(sorted(_OPERATORS))
+def registry() -> Mapping[str, Operator]:
+    """All operators registered so far, by name, read-only. Look operators up in `operators`, which registers them all."""
+    return MappingProxyType(_OPERATORS)

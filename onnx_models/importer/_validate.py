@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from onnx_models.errors import UnsupportedModelError
 from onnx_models.importer._graph import Graph
 from onnx_models.importer._node import NodeInfo
-from onnx_models.importer._registry import Role, registered, supported_operators
+from onnx_models.importer._registry import Role
 from onnx_models.importer._words import quoted
+from onnx_models.importer.operators import find, supported_operators
 
 _LISTED = 100
 """Complaints shown in one message; the rest is counted."""
@@ -42,7 +43,7 @@ def _complaints(
     graph: Graph, node: NodeInfo, varying: set[str], readers: Mapping[str, list[NodeInfo]]
 ) -> Iterator[str]:
     """What is wrong with one node."""
-    entry = registered(node.operator) if not node.domain else None
+    entry = find(node.operator) if not node.domain else None
     if entry is None:
         yield f"operator {f'{node.domain}.' if node.domain else ''}{node.operator} is not supported"
         return
@@ -67,7 +68,7 @@ def _varying(graph: Graph) -> set[str]:
     """Names of the values that depend on the network's input."""
     varying = {graph.input_name}
     for node in graph.nodes:
-        entry = registered(node.operator)
+        entry = find(node.operator)
         measures = entry is not None and entry.role is Role.MEASURES
         if not measures and any(source in varying for source in node.inputs):
             varying.update(filter(None, node.outputs))
@@ -89,7 +90,7 @@ def _ends_network(node: NodeInfo, readers: Mapping[str, list[NodeInfo]]) -> bool
     while pending:
         value = pending.pop()
         for reader in readers[value]:
-            entry = registered(reader.operator)
+            entry = find(reader.operator)
             role = None if entry is None or reader.domain else entry.role
             if role is Role.KEEPS_ENTRIES and reader.inputs[0] == value:
                 pending.extend(out for out in reader.outputs if out not in seen)

@@ -66,7 +66,7 @@ def _residual() -> list[nn.Module]:
         nn.Conv2d(4, 4, 3, padding=1),
         nn.BatchNorm2d(4),
     )
-    return [nn.Conv2d(1, 4, 3, stride=2, padding=1), nn.ReLU(), block, nn.ReLU(), nn.Flatten(), nn.Linear(64, 10)]
+    return [nn.Conv2d(1, 4, 4, stride=2), nn.ReLU(), block, nn.ReLU(), nn.Flatten(), nn.Linear(36, 10)]
 
 
 _LAYERS = {"small": _small, "dense": _dense, "conv": _conv, "pool": _pool, "residual": _residual}

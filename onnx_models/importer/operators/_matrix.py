@@ -61,7 +61,7 @@ def _product(call: Call, first: Value, second: Value) -> Value:
     # a x = (x^T a^T)^T: entry (i, j) sums x[k, j] * a[i, k] over k.
     columns_last = second.indices.swapaxes(-1, -2) if len(second.shape) > 1 else second.indices[None]
     full = (*stack, rows, columns, first.shape[-1])
-    call.spend(full)
+    call.spend(full, 3)
     indices = np.broadcast_to(columns_last[..., None, :, :], full)
     factors = np.broadcast_to(weight if weight.ndim == 1 else weight[..., :, None, :], full)
     return weighted_sum(call, second, indices.reshape(*shape, -1), factors.reshape(*shape, -1))
@@ -75,7 +75,7 @@ def _tensor_times_constant(
     if tensor.size == matrix.shape[-2] and matrix.ndim == 2:
         return dense(call, tensor, matrix.T, shape)
     full = (*entries, matrix.shape[-2])
-    call.spend(full)
+    call.spend(full, 3)
     indices = tensor.indices if len(tensor.shape) > 1 else tensor.indices[None]
     indices = np.broadcast_to(indices[..., :, None, :], full)
     factors = np.broadcast_to(matrix.swapaxes(-1, -2)[..., None, :, :], full)

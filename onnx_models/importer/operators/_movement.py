@@ -11,7 +11,7 @@ import numpy as np
 from onnx_models.importer._call import Call
 from onnx_models.importer._lowering import common_shape, rearrange
 from onnx_models.importer._registry import ANY, any_input, constant_at, constants_from, operator
-from onnx_models.importer._values import BATCH, Constant, Padding, Tensor, Value
+from onnx_models.importer._values import BATCH, Padding, Tensor, Value
 
 _WHOLE = 2**31 - 1
 """Exporters write "to the end" as the largest integer of 32 or 64 bits."""
@@ -98,8 +98,7 @@ def expand(call: Call) -> Value:
     value, entries = call.value(0), call.entries(1)
     if BATCH in entries[1:]:
         call.refuse_batch()
-    target = np.empty([1 if entry is BATCH else entry for entry in entries], np.void)
-    shape = common_shape(call, [value, target])
+    shape = common_shape(call, [value], [1 if entry is BATCH else entry for entry in entries])
     call.spend(shape)
     return rearrange(call, [value], lambda array: np.broadcast_to(array, shape))
 

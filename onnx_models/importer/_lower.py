@@ -1,0 +1,72 @@
+"""From a checked graph to affine and ReLU nodes, one ONNX node after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onnx_models._builder import NetworkBuilder
+from onnx_models.errors import UnsupportedModelError
+from onnx_models.importer._call import Budget, Call
+from onnx_models.importer._graph import Graph, decoded
+from onnx_models.importer._node import NodeInfo
+from onnx_models.importer._values import Tensor, Value
+from onnx_models.importer._words import quoted
+from onnx_models.importer.operators import find
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """An ONNX value that is computed from the input: the ONNX node that gives it, its name, and what it became."""
+
+    node: NodeInfo
+    name: str
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """A lowered graph before fusing.
+
+    Attributes:
+        builder: all nodes.
+        output: the network's output.
+        checkpoints: every ONNX value that depends on the input, in topological order.
+    """
+
+    builder: NetworkBuilder
+    output: Tensor
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def lower(graph: Graph) -> Lowered:
+    """Lowers all nodes of a graph that `check_supported` accepts.
+
+    Raises:
+        UnsupportedModelError: a node whose shapes or constants make it impossible, by name.
+        ModelFileError: weights that are NaN or infinite.
+    """
+    shape = graph.input_shape[1:] if graph.batched or len(graph.input_shape) > 1 else graph.input_shape
+    builder, budget = NetworkBuilder(shape, graph.input_name), Budget()
+    values: dict[str, Value] = {**graph.constants(), graph.input_name: Tensor(0, graph.input_shape)}
+    checkpoints: list[Checkpoint] = []
+    for node in graph.nodes:
+        inputs = tuple(values[source] if source else None for source in node.inputs)
+        call = Call(decoded(node, graph.name), inputs, builder, graph.batched, graph.opset, budget)
+        for name, value in zip(node.outputs, _results(call), strict=False):
+            values[name] = value
+            if isinstance(value, Tensor) and name:
+                checkpoints.append(Checkpoint(node, name, value))
+    output = values[graph.output_name]
+    if not isinstance(output, Tensor):
+        raise UnsupportedModelError(
+            f"{graph.name}: output {quoted(graph.output_name)} does not depend on input {quoted(graph.input_name)}."
+        )
+    return Lowered(builder, output, tuple(checkpoints))
+
+
+def _results(call: Call) -> Sequence[Value]:
+    entry = find(call.node.operator)
+    assert entry is not None
+    result = entry.handler(call)
+    return result if isinstance(result, (list, tuple)) else [result]
