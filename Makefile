@@ -37,7 +37,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  exit 1; \
 	fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
+	@echo "Installing into $(VENV) (once; some minutes, 2 GB with the CPU build of torch) ..."
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
 	@touch $@
 
 demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model

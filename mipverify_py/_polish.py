@@ -6,6 +6,7 @@ import numpy as np
 
 from bounds import Bounds, interval_bounds
 from mipverify_py._attack import GradientAttack
+from mipverify_py._enums import Objective
 from mipverify_py._query import Query
 from mipverify_py._witness import NotAdversarialError, Witness
 from onnx_models import Array
@@ -18,14 +19,17 @@ that a solver's tolerances leave (6.6e-6)."""
 def polish(query: Query, point: Array, attack: GradientAttack) -> Witness | None:
     """A witness at or very near `point`, shape (n,), or None.
 
-    A point that reaches the margin is first moved along the segment from x0 towards the boundary, up to where rounding
-    could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of the margin's
+    A point that reaches the margin answers a feasibility query as it is: the further it is beyond the boundary, the
+    better it survives float32. For the distance it is first moved along the segment from x0 towards the boundary, up to
+    where rounding could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of the margin's
     gradient, in growing steps, inside the perturbation set.
     """
     start = query.perturbation.project(point, query.x0, query.input_domain)
     reached = query.margin_at(query.network.forward_batch(start[None]))[0] - query.margin
     if reached < 0:
         return _pushed(query, start, attack)
+    if query.objective is Objective.FEASIBILITY:
+        return _first_witness(query, [start]) or _pushed(query, start, attack)
     doubt = _doubt(query, start)
     nearer = attack.onto_boundary(start, excess=doubt) if reached >= doubt else start
     return _first_witness(query, [nearer, start]) or _pushed(query, start, attack)

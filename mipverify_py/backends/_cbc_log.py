@@ -35,6 +35,7 @@ class CbcLog:
         gap: the gap at which the search stopped because it was small enough, rounded up, or None.
         nodes: nodes of the tree.
         result: the summary's one-line result, or None.
+        infeasible: whether a line says that the problem is infeasible.
     """
 
     bound: float | None = None
@@ -42,9 +43,11 @@ class CbcLog:
     gap: float | None = None
     nodes: int = 0
     result: str | None = None
+    infeasible: bool = False
 
     def read(self, line: str) -> bool:
         """Takes in one line; whether it brought a better bound or objective."""
+        self.infeasible |= line.startswith("Problem is infeasible")
         for pattern, handle in self._handlers().items():
             found = pattern.search(line)
             if found:

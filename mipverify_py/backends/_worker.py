@@ -7,7 +7,6 @@ input closes, also in the middle of a solve, so it never outlives the process th
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import queue
 import shutil
@@ -33,7 +32,6 @@ def main() -> None:
 
 def serve(backend: Backend) -> None:
     """Answers requests with `backend` until standard input closes."""
-    faulthandler.enable()  # a crash inside the solver then leaves a traceback on standard error
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     inbox, send = _claim_pipes()
     try:

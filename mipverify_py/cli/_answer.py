@@ -57,23 +57,33 @@ class Answer:
         return ExitCode.ANSWERED if result.stop_reason is StopReason.SOLVED else ExitCode.UNKNOWN
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader should know, in sentences."""
-        notes, result = [], self.result
+    def float32_differs(self) -> bool:
+        """Whether onnxruntime, in float32, does not find the witness adversarial: it lies very near the boundary."""
+        witness = self.result.witness
+        return witness is not None and witness.replay is not None and not witness.replay.adversarial
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is unusual about this image, in sentences."""
+        found, result = [], self.result
         if self.misclassified:
-            notes.append(
-                f"The model says {result.predicted}, the label is {result.reference}: the input is misclassified"
-                + (", so its distance is 0." if result.upper == 0.0 else ".")
-            )
-        witness = result.witness
-        if witness is not None and witness.replay is not None and not witness.replay.adversarial:
-            notes.append(
-                f"In float32, onnxruntime still says {witness.replay.predicted} for the witness: it lies "
-                "on the boundary to within float32 rounding."
-            )
+            wrong = f"The model says {result.predicted}, the label is {result.reference}: the input is misclassified"
+            found.append(wrong + (", so its distance is 0." if result.upper == 0.0 else "."))
         if result.stop_detail:
-            notes.append(result.stop_detail[0].upper() + result.stop_detail[1:].removesuffix(".") + ".")
-        return tuple(notes)
+            found.append(result.stop_detail[0].upper() + result.stop_detail[1:].removesuffix(".") + ".")
+        return tuple(found)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The remarks and, common as it is for a point on the boundary, that float32 differs."""
+        if not self.float32_differs:
+            return self.remarks
+        assert self.result.witness is not None and self.result.witness.replay is not None
+        says = self.result.witness.replay.predicted
+        return (
+            *self.remarks,
+            f"In float32, onnxruntime still says {says} for the witness: it lies on the boundary to within rounding.",
+        )
 
 
 _BY_VERDICT = {

@@ -73,10 +73,12 @@ class Inputs:
 
     def __getitem__(self, index: int) -> Array:
         """One input, shape `shape`."""
+        one: Array
         if isinstance(self.source, DataSet):
-            fitted: Array = fit_images(self.source.image(index)[None], self.shape, name=f"An image of {self.name}")[0]
-            return fitted
-        return self._fitted[index]
+            one = fit_images(self.source.image(index)[None], self.shape, name=f"An image of {self.name}")[0]
+        else:
+            one = self._fitted[index]
+        return one
 
     def label_of(self, index: int) -> int | None:
         """The label given on the command line, else the data set's, else None: the predicted class is the reference."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
-
-from rich.console import Console
-from rich.text import Text
 
 from bounds import NetworkBounds, interval_bounds, linear_bounds
 from mipverify_py.cli._arguments import Arguments
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._inputs import Inputs, load_model, open_source, read_domain
 from mipverify_py.cli._json import SCHEMA, write_line
+from mipverify_py.cli._output import Output
 from mipverify_py.cli._printable import printable
 from mipverify_py.cli._verify_images import Questions
 from onnx_models import Affine, ConvolutionMap, DenseMap, Input, LinearMap, Node, Relu, ReluNetwork
@@ -152,24 +149,21 @@ def _record(a: Arguments, network: ReluNetwork, unstable: list[Unstable]) -> dic
 
 
 def _show(a: Arguments, network: ReluNetwork, unstable: list[Unstable]) -> None:
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-
-    def line(text: str, style: str = "") -> None:
-        console.print(Text(text.rstrip(), style))
-
-    line(printable(a.model or ""), "bold")
+    output = Output()
+    output.line(printable(a.model or ""), "bold")
     for name, text in _facts(network):
-        console.print(Text.assemble((f"  {name:<9} ", "dim"), text))
-    line("")
-    line(_LAYER.format("node", "kind", "shape", "units", "entries", "reads", "map"), "bold")
+        output.fact(name, text)
+    output.line("")
+    output.line(_LAYER.format("node", "kind", "shape", "units", "entries", "reads", "map"), "bold")
     for index, node in enumerate(network.nodes):
         maps = " + ".join(map(describe_map, node.maps)) if isinstance(node, Affine) else ""
         reads = ",".join(map(str, _reads(node)))
         entries = f"{_entries(node):,}" if isinstance(node, Affine) else ""
         shape = _times(shape_of(network, index))
-        line(_LAYER.format(index, type(node).__name__.lower(), shape, f"{node.size:,}", entries, reads, maps))
+        row = _LAYER.format(index, type(node).__name__.lower(), shape, f"{node.size:,}", entries, reads, maps)
+        output.line(row.rstrip())
     if unstable:
-        _show_unstable(a, network, unstable, line)
+        _show_unstable(a, network, unstable, output)
 
 
 _LAYER = "{:>6}  {:<7} {:>12} {:>9} {:>12}  {:<8} {}"
@@ -200,15 +194,15 @@ def _facts(network: ReluNetwork) -> list[tuple[str, str]]:
     return facts
 
 
-def _show_unstable(a: Arguments, network: ReluNetwork, unstable: list[Unstable], line: Any) -> None:
+def _show_unstable(a: Arguments, network: ReluNetwork, unstable: list[Unstable], output: Output) -> None:
     assert a.eps is not None
     sizes = [network.nodes[index].size for index in network.relu_indices]
     heads = [f"node {index}" for index in network.relu_indices]
     row = "{:>7}  {:<9}" + "{:>10}" * (len(sizes) + 1)
-    line("")
-    line(f"unstable units within L-infinity radius {a.eps:g}", "bold")
-    line(row.format("index", "bounds", *heads, "all"))
-    line(row.format("", "of", *sizes, sum(sizes)))
+    output.line("")
+    output.line(f"unstable units within L-infinity radius {a.eps:g}", "bold")
+    output.line(row.format("index", "bounds", *heads, "all"))
+    output.line(row.format("", "of", *sizes, sum(sizes)))
     for u in unstable:
-        line(row.format(u.index, "interval", *u.interval, sum(u.interval)))
-        line(row.format("", "linear", *u.linear, sum(u.linear)))
+        output.line(row.format(u.index, "interval", *u.interval, sum(u.interval)))
+        output.line(row.format("", "linear", *u.linear, sum(u.linear)))

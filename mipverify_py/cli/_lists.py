@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
-
-from rich.console import Console
-from rich.text import Text
 
 from mipverify_py.backends import backend_status
 from mipverify_py.cli._check import ZOO_PREFIX
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._json import SCHEMA, write_line
+from mipverify_py.cli._output import Output
 from onnx_models.zoo import zoo_card, zoo_models
 
 
@@ -22,13 +19,13 @@ def list_backends(*, as_json: bool) -> ExitCode:
         for row in rows:
             write_line({"schema": SCHEMA, "kind": "backend", **asdict(row)})
         return ExitCode.ANSWERED
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    console.print(Text(f"{'backend':<10}{'version':<12}licence", "bold"))
+    output = Output()
+    output.line(f"{'backend':<10}{'version':<12}licence", "bold")
     for row in rows:
         if row.installed:
-            console.print(Text(f"{row.name:<10}{row.version or '-':<12}{row.licence}"))
+            output.line(f"{row.name:<10}{row.version or '-':<12}{row.licence}")
         else:
-            console.print(Text(f"{row.name:<10}{'missing':<12}{row.install}", "yellow"))
+            output.line(f"{row.name:<10}{'missing':<12}{row.install}", "yellow")
     return ExitCode.ANSWERED
 
 
@@ -39,12 +36,12 @@ def list_zoo(*, as_json: bool) -> ExitCode:
         for card in cards:
             write_line({"schema": SCHEMA, "kind": "zoo", **asdict(card)})
         return ExitCode.ANSWERED
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    output = Output()
     width = max(len(card.name) for card in cards) + len(ZOO_PREFIX) + 2
-    console.print(Text(f"{'model':<{width}}{'ReLUs':>6}{'accuracy':>10}{'attacked':>10}  layers", "bold"))
+    output.line(f"{'model':<{width}}{'ReLUs':>6}{'accuracy':>10}{'attacked':>10}  layers", "bold")
     for card in cards:
         shares = f"{card.accuracy:>10.2%}{card.attacked_accuracy:>10.2%}"
-        console.print(Text(f"{ZOO_PREFIX + card.name:<{width}}{card.relus:>6}{shares}  {card.architecture}"))
+        output.line(f"{ZOO_PREFIX + card.name:<{width}}{card.relus:>6}{shares}  {card.architecture}")
     eps = ", ".join(f"{value:g}" for value in sorted({card.attack_eps for card in cards}))
-    console.print(Text(f"attacked: accuracy under a gradient attack of L-infinity radius {eps}", "dim"))
+    output.line(f"attacked: accuracy under a gradient attack of L-infinity radius {eps}", "dim")
     return ExitCode.ANSWERED

@@ -44,6 +44,8 @@ def run(arguments: Sequence[str]) -> int:
         # Python flushes stdout once more at exit and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.BROKEN_PIPE
+    except SystemExit:  # what rich makes of a broken pipe
+        return ExitCode.BROKEN_PIPE
     except Exception:  # noqa: BLE001 - whatever is left is a bug, and Python's code 1 for it would read "adversarial"
         traceback.print_exc()
         return ExitCode.INTERNAL

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections import Counter
 
-from rich.console import Console
 from rich.text import Text
 
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
 from mipverify_py._result import Result
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
+from mipverify_py.cli._output import Output
 from mipverify_py.cli._printable import printable
 from mipverify_py.cli._report import Report, Run
 
@@ -56,7 +55,7 @@ class TextReport(Report):
 
     def __init__(self, run: Run) -> None:
         super().__init__(run)
-        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._output = Output()
         self._answers: list[Answer] = []
         self._began = time.monotonic()
 
@@ -66,18 +65,18 @@ class TextReport(Report):
 
     def begin(self) -> None:
         run, network = self.run, self.run.network
-        self._line(
+        self._output.line(
             f"{printable(run.model)}: {network.input_size:,} inputs, {network.output_size} classes, "
             f"{network.relu_count:,} ReLU units"
         )
         for note in network.notes:
-            self._line(f"note: {printable(note)}")
-        self._line(f"{printable(run.inputs)}: {self._question()}")
-        self._line("")
+            self._output.line(f"note: {printable(note)}")
+        self._output.line(f"{printable(run.inputs)}: {self._question()}")
+        self._output.line("")
         if not self._single:
             closest = self.run.arguments.eps is None
             ends = ("at least", "at most") if closest else ("", "distance")
-            self._line(_row("index", "label", "class", "answer", *ends, "target", "evidence", "time"), "bold")
+            self._output.line(_row("index", "label", "class", "answer", *ends, "target", "evidence", "time"), "bold")
 
     def add(self, answer: Answer) -> None:
         self._answers.append(answer)
@@ -87,8 +86,8 @@ class TextReport(Report):
             self._row(answer)
         if self.run.arguments.verbose:
             for name, text in _statistics(answer.result):
-                self._fact(name, text, "dim")
-        self._console.file.flush()
+                self._output.fact(name, text, "dim")
+        self._output.flush()
 
     def end(self) -> None:
         if not self._single:
@@ -124,55 +123,51 @@ class TextReport(Report):
         )
         text = Text(row)
         text.highlight_words([word(answer)], _STYLES[word(answer)])
-        self._console.print(text)
+        self._output.line(text)
         if result.stop_reason is not StopReason.SOLVED:
-            self._fact("stopped", _STOPS[result.stop_reason], "yellow")
-        for note in answer.notes:
-            self._fact("note", printable(note), "dim")
+            self._output.fact("stopped", _STOPS[result.stop_reason], "yellow")
+        for note in answer.notes if self.run.arguments.verbose else answer.remarks:
+            self._output.fact("note", printable(note), "dim")
         if answer.saved is not None:
-            self._fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
+            self._output.fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
 
     def _account(self, answer: Answer) -> None:
         result, query = answer.result, answer.query
         label = "none given, so the predicted class counts" if query.label is None else str(query.label)
-        self._fact("input", f"index {answer.index}, predicted class {result.predicted}, label {label}")
-        self._fact("answer", _sentence(answer), _STYLES[word(answer)])
+        self._output.fact("input", f"index {answer.index}, predicted class {result.predicted}, label {label}")
+        self._output.fact("answer", _sentence(answer), _STYLES[word(answer)])
         if result.witness is not None:
-            self._fact("witness", _witness(answer))
+            self._output.fact("witness", _witness(answer))
         if result.evidence is not None:
-            self._fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
+            self._output.fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
         searched = result.engine if result.backend is None else f"{result.engine}, {result.backend}"
-        self._fact(
+        self._output.fact(
             "search",
             f"{_STOPS[result.stop_reason]} after {seconds(result.seconds)} "
             f"(attack {seconds(result.attack_seconds)}; engine {searched})",
         )
         for note in answer.notes:
-            self._fact("note", printable(note), "magenta")
+            self._output.fact("note", printable(note), "magenta")
 
     def _summary(self) -> None:
         answers = self._answers
         counts = Counter(word(answer) for answer in answers)
         tally = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        self._line("")
         elapsed = seconds(time.monotonic() - self._began)
-        self._line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {tally}")
+        self._output.line("")
+        self._output.line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {tally}")
         uppers = [a.result.upper for a in answers if a.result.upper is not None and word(a) in ("exact", "open")]
         if uppers:
-            self._line(
+            self._output.line(
                 f"distance (upper ends): smallest {rounded_up(min(uppers))}, "
                 f"median {rounded_up(statistics.median(uppers))}, largest {rounded_up(max(uppers))}"
             )
-        details = dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers)
-        for evidence, detail in details:
+        for evidence, detail in dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers):
             if evidence is not None:
-                self._line(f"{_EVIDENCE[evidence]}: {detail}")
-
-    def _line(self, text: str, style: str = "") -> None:
-        self._console.print(Text(text, style))
-
-    def _fact(self, name: str, text: str, style: str = "") -> None:
-        self._console.print(Text.assemble((f"  {name:<9} ", "dim"), (text, style)))
+                self._output.line(f"{_EVIDENCE[evidence]}: {detail}")
+        close = sum(answer.float32_differs for answer in answers)
+        if close:
+            self._output.line(f"float32: for {close} of the witnesses onnxruntime still prefers the original class")
 
 
 def _row(*cells: str) -> str:

@@ -72,7 +72,7 @@ def _slice(path: Path, offset: int, size: int, label: str) -> bytes:
         raise ModelFileError(f"{label}: its file {quoted(path.name)} is missing from the model's folder.") from error
     except OSError as error:
         raise ModelFileError(f"{label}: its file {quoted(path.name)} cannot be read: {error.strerror}.") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ModelFileError(f"{label}: {quoted(path.name)} is not a regular file.")
@@ -80,5 +80,8 @@ def _slice(path: Path, offset: int, size: int, label: str) -> bytes:
             raise ModelFileError(
                 f"{label} needs bytes {offset} to {offset + size} of {quoted(path.name)}, which has {status.st_size}."
             )
-        file.seek(offset)
-        return file.read(size)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            file.seek(offset)
+            return file.read(size)
+    finally:
+        os.close(descriptor)

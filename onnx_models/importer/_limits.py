@@ -1,7 +1,7 @@
 """Sizes that a model file may declare, checked before anything of that size is allocated."""
 
-MAX_FILE_BYTES = 2**29
-"""Bytes of the model file, and of its external data. Exact verification ends far below: 512 MiB hold 134 million float32 weights."""
+MAX_FILE_BYTES = 2**28
+"""Bytes of the model file, and of its external data: 67 million float32 weights. Exact verification ends far below."""
 
 MAX_NODES = 20_000
 """Nodes of the graph; ResNet-152 has about 500."""
@@ -9,8 +9,8 @@ MAX_NODES = 20_000
 MAX_RANK = 16
 """Dimensions of a tensor. numpy stops at 64; real networks use at most 5."""
 
-MAX_ENTRIES = 2**27
-"""Entries of all stored tensors together, and of the input: 1 GiB as float64."""
+MAX_ENTRIES = 2**26
+"""Entries of all stored tensors together, and of the input: 512 MiB as float64."""
 
-MAX_WORDS = 2**28
-"""Words of 8 bytes that lowering a whole model may write out (values, weights, index maps): 2 GiB."""
+MAX_WORDS = 2**27
+"""Words of 8 bytes that lowering a whole model may write out (values, weights, index maps): 1 GiB."""

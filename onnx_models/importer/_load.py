@@ -5,10 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from onnx_models._network import ReluNetwork
 from onnx_models._prune import prune
 from onnx_models._source import OnnxSource
+
+if TYPE_CHECKING:
+    import onnx
+
+    from onnx_models.importer._graph import Graph
 
 
 def load_onnx(path: str | PathLike[str], *, cross_check: bool = True) -> ReluNetwork:
@@ -41,20 +47,29 @@ def load_onnx_bytes(data: bytes, name: str, *, cross_check: bool = True) -> Relu
 
 def _import(data: bytes, name: str, folder: Path | None, check: bool) -> ReluNetwork:
     from onnx_models.importer._crosscheck import cross_check
-    from onnx_models.importer._graph import read_graph
     from onnx_models.importer._lower import lower
+    from onnx_models.importer._runtime import prepare
+
+    model, graph = _checked(data, name, folder)
+    lowered = lower(graph)
+    network = prune(lowered.builder.build(lowered.output.node))
+    prepare(model, graph)
+    if check:
+        cross_check(lowered, network, model, graph)
+    return replace(network, source=OnnxSource(name, model.SerializeToString()))
+
+
+def _checked(data: bytes, name: str, folder: Path | None) -> tuple[onnx.ModelProto, Graph]:
+    """The model, reduced to what its output needs, and its graph, both known to be sound and supported."""
+    from onnx_models.importer._graph import read_graph
     from onnx_models.importer._read import parse
-    from onnx_models.importer._runtime import runtime_model
+    from onnx_models.importer._runtime import keep_live
     from onnx_models.importer._soundness import check_sound
     from onnx_models.importer._validate import check_supported
 
     model = parse(data, name, folder)
     graph = read_graph(model, name)
     check_supported(graph)
+    keep_live(model, graph)
     check_sound(model, name)
-    lowered = lower(graph)
-    network = prune(lowered.builder.build(lowered.output.node))
-    runtime = runtime_model(model, graph)
-    if check:
-        cross_check(lowered, network, runtime, graph)
-    return replace(network, source=OnnxSource(name, runtime.SerializeToString()))
+    return model, graph

@@ -23,11 +23,16 @@ _DWARFING = 2.0**20
 """Bounds beyond this cost a value of size 1 more than 20 of its 53 bits when they are subtracted and added again."""
 
 
-def output(call: Call, node: int, shape: Sequence[int]) -> Tensor:
-    """Node `node` read in shape `shape`."""
+def sound(call: Call, shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a tensor that depends on the input; refuses one without entries."""
     if 0 in shape:
         call.refuse(f"gives a tensor without entries (shape {tuple(shape)})")
-    return Tensor(node, tuple(int(d) for d in shape))
+    return tuple(int(d) for d in shape)
+
+
+def output(call: Call, node: int, shape: Sequence[int]) -> Tensor:
+    """Node `node` read in shape `shape`."""
+    return Tensor(node, sound(call, shape))
 
 
 def reshaped(call: Call, value: Value, shape: Sequence[int]) -> Value:
@@ -50,7 +55,7 @@ def rearrange(call: Call, values: Sequence[Value], function: Callable[..., Const
     numbered = [np.arange(start, start + v.size).reshape(v.shape) for start, v in zip(starts[:-1], values, strict=True)]
     chosen = np.asarray(function(*numbered))
     call.spend(chosen.shape, 4)
-    flat = chosen.reshape(-1)
+    shape, flat = sound(call, chosen.shape), chosen.reshape(-1)
     inputs: list[int] = []
     maps: list[LinearMap] = []
     bias = np.zeros(flat.size)
@@ -60,24 +65,27 @@ def rearrange(call: Call, values: Sequence[Value], function: Callable[..., Const
             continue
         if isinstance(value, Tensor):
             if mine.all() and flat.size == value.size and np.array_equal(flat, np.arange(start, start + value.size)):
-                return output(call, value.node, chosen.shape)
+                return Tensor(value.node, shape)
             inputs.append(value.node)
             maps.append(SparseMap.selection(np.where(mine, flat - start, -1), value.size))
         else:
             bias[mine] = call.as_numbers(value).reshape(-1)[flat[mine] - start]
     if not maps:
-        return bias.reshape(chosen.shape)
-    shape = output(call, 0, chosen.shape).shape
+        return bias.reshape(shape)
     return Tensor(call.builder.affine(inputs, maps, bias, name=call.name), shape)
+
+
+def broadcast(call: Call, *shapes: Sequence[int]) -> tuple[int, ...]:
+    """The shape that all `shapes` broadcast to."""
+    try:
+        return np.broadcast_shapes(*map(tuple, shapes))
+    except ValueError:
+        call.refuse(f"combines shapes that do not fit together: {', '.join(str(tuple(s)) for s in shapes)}")
 
 
 def common_shape(call: Call, values: Sequence[Value], *shapes: Sequence[int]) -> tuple[int, ...]:
     """The shape that all `values` and `shapes` broadcast to; refuses to move or fix a dynamic batch that way."""
-    every = [*(v.shape for v in values), *map(tuple, shapes)]
-    try:
-        shape = np.broadcast_shapes(*every)
-    except ValueError:
-        call.refuse(f"combines shapes that do not fit together: {', '.join(map(str, every))}")
+    shape = broadcast(call, *(v.shape for v in values), *shapes)
     tensors = [v for v in values if isinstance(v, Tensor)]
     if call.batched and tensors and (shape[0] != 1 or any(len(t.shape) != len(shape) for t in tensors)):
         call.refuse_batch()

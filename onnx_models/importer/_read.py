@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -51,6 +52,9 @@ def parse(data: bytes, name: str, folder: Path | None) -> onnx.ModelProto:
             f"{name} is not an ONNX file, or it is truncated. Export the model with torch.onnx.export and copy it whole."
         ) from error
     _check_structure(model, name)
+    if not all(isinstance(text, str) for text in _texts(model)):
+        raise ModelFileError(f"{name} holds names that are not UTF-8 text; the file is damaged.")
+    _drop_annotations(model)
     tensors = _tensors(model)
     if sum(declared_entries(tensor, name) for tensor in tensors) > MAX_ENTRIES:
         raise ModelFileError(f"{name} declares more than {MAX_ENTRIES} weights in total; the limit is {MAX_ENTRIES}.")
@@ -68,6 +72,25 @@ def _check_structure(model: onnx.ModelProto, name: str) -> None:
         raise ModelFileError(f"{name} defines functions of its own; inline them first with onnx.inliner.")
     if model.graph.sparse_initializer:
         raise ModelFileError(f"{name} has sparse weights; store them as ordinary initializers.")
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name in the model that is read. protobuf gives text that is not UTF-8 as bytes."""
+    yield from (entry.domain for entry in model.opset_import)
+    yield from (value.name for value in (*model.graph.input, *model.graph.output, *model.graph.initializer))
+    for node in model.graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for tensor in _tensors(model):
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+
+
+def _drop_annotations(model: onnx.ModelProto) -> None:
+    """Removes the shapes that exporters note for intermediate values and the output: optional, and sometimes wrong."""
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+        value.type.tensor_type.shape.SetInParent()  # the ONNX checker wants one; what it says is not used
 
 
 def _tensors(model: onnx.ModelProto) -> list[onnx.TensorProto]:

@@ -69,7 +69,7 @@ def constant_at(position: int) -> Rule:
 
 def one_factor(node: NodeInfo, varying: Sequence[bool]) -> str | None:
     """At most one of the first two inputs may depend on the network's input."""
-    if all(varying[:2]):
+    if len(varying) > 1 and all(varying[:2]):
         return "it multiplies two values that both depend on the network's input, which is not piecewise linear"
     return None
 

@@ -1,4 +1,4 @@
-"""The model as onnxruntime is given it: only what the output needs, without a final Softmax, no newer than necessary."""
+"""The model as onnxruntime is given it: only what the output needs, a final Softmax left out, no newer than necessary."""
 
 from __future__ import annotations
 
@@ -11,39 +11,51 @@ from onnx_models.importer._registry import Role
 from onnx_models.importer.operators import find
 
 _IR_VERSION = 10
-"""onnxruntime lags behind onnx in the file format versions it accepts; nothing that is imported here needs a newer one."""
+"""onnxruntime lags behind onnx in the file format versions that it accepts; nothing imported here needs a newer one."""
 
 _OPSET = 8
 """The oldest operator set that is imported at all."""
 
 
-def runtime_model(model: onnx.ModelProto, graph: Graph) -> onnx.ModelProto:
-    """A model equivalent to `model` up to a final Softmax, which becomes an Identity.
+def keep_live(model: onnx.ModelProto, graph: Graph) -> None:
+    """Removes from `model` the nodes and weights that the graph's output does not need."""
+    live = {output for node in graph.nodes for output in node.outputs if output}
+    nodes = [node.SerializeToString() for node in model.graph.node if live.intersection(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend(onnx.NodeProto.FromString(data) for data in nodes)
+    for index in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[index].name not in graph.weights:
+            del model.graph.initializer[index]
+
+
+def prepare(model: onnx.ModelProto, graph: Graph) -> None:
+    """Changes `model`, live and sound, into an equivalent that onnxruntime accepts; a final Softmax becomes Identity.
 
     The operator set is lowered to the oldest in which every operator that occurs has the same definition, so that a
     model written for a newer set than onnxruntime knows still runs where it does not use anything new.
     """
-    result = onnx.ModelProto(ir_version=min(model.ir_version, _IR_VERSION))
-    result.graph.CopyFrom(model.graph)
-    live = {output for node in graph.nodes for output in node.outputs if output}
-    nodes = [node for node in result.graph.node if live.intersection(node.output)]
-    for node in nodes:
+    for node in model.graph.node:
         entry = find(node.op_type)
         if entry is not None and entry.role is Role.FINAL:
             node.op_type = "Identity"
             del node.attribute[:]
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del result.graph.node[:]
-    result.graph.node.extend(kept)
-    since = (onnx.defs.get_schema(node.op_type, graph.opset).since_version for node in kept)
-    result.opset_import.append(onnx.helper.make_opsetid("", max([_OPSET, *since])))
-    return result
+    since = [onnx.defs.get_schema(node.op_type, graph.opset).since_version for node in model.graph.node]
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", max([_OPSET, *since])))
+    model.ir_version = min(model.ir_version, _IR_VERSION)
+    _set_outputs(model, [graph.output_name])
 
 
 def expose(model: onnx.ModelProto, values: Sequence[str]) -> bytes:
     """The serialised model with `values` as its outputs."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
-    del exposed.graph.output[:]
-    exposed.graph.output.extend(onnx.ValueInfoProto(name=value) for value in values)
-    return exposed.SerializeToString()
+    _set_outputs(exposed, values)
+    data: bytes = exposed.SerializeToString()
+    return data
+
+
+def _set_outputs(model: onnx.ModelProto, values: Sequence[str]) -> None:
+    """Names the outputs and leaves their types and shapes to onnxruntime to find."""
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=value) for value in values)

@@ -60,13 +60,13 @@ def _pool() -> list[nn.Module]:
 
 def _residual() -> list[nn.Module]:
     block = Residual(
-        nn.Conv2d(4, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
+        nn.Conv2d(3, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
         nn.ReLU(),
-        nn.Conv2d(4, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
+        nn.Conv2d(3, 3, 3, padding=1),
+        nn.BatchNorm2d(3),
     )
-    return [nn.Conv2d(1, 4, 4, stride=2), nn.ReLU(), block, nn.ReLU(), nn.Flatten(), nn.Linear(36, 10)]
+    return [nn.Conv2d(1, 3, 4, stride=2, padding=1), block, nn.ReLU(), nn.Flatten(), nn.Linear(48, 10)]
 
 
 _LAYERS = {"small": _small, "dense": _dense, "conv": _conv, "pool": _pool, "residual": _residual}

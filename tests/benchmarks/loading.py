@@ -2,8 +2,8 @@
 
 Needs the files in ../shared/data. Each model is loaded in a fresh process, cross-check with onnxruntime included; then
 every node is bounded over a box of the given radius around one input, first by intervals and then by linear bounds.
-Memory is the largest resident set of that process, libraries included, as the operating system counts it; the first row is
-a process that does nothing but import them.
+Memory is the largest resident set of that process, libraries included, as the operating system counts it; the first
+row is a process that does nothing but import them.
 """
 
 from __future__ import annotations
@@ -88,9 +88,14 @@ def main() -> int:
         seconds = [f"{row[key]:.2f}" for key in ("load", "interval", "linear")]
         interval, linear = row["unstable"]  # type: ignore[misc]
         table.add_row(
-            case.name, str(row["relus"]), f"{case.radius:g}", *seconds, f"{interval} -> {linear}", f"{row['megabytes']:.0f}"
+            case.name,
+            str(row["relus"]),
+            f"{case.radius:g}",
+            *seconds,
+            f"{interval} -> {linear}",
+            f"{row['megabytes']:.0f}",
         )
-    Console().print(table)
+    Console(width=120).print(table)
     return 0
 
 

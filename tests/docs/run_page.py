@@ -1,8 +1,8 @@
 """Runs the examples of one Markdown page in the current folder: `python tests/docs/run_page.py PAGE`.
 
-`python` blocks run in order in one namespace. Each line of a `bash` block is one command; only `verify` can be run, and it
-has to end with the exit code that a comment `# exit N` behind it names, or with 0. Blocks in other languages are shown
-and not run: `console` (installation), `text` and `json` (output), `toml`.
+`python` blocks run in order in one namespace. Each line of a `bash` block is one command; only `verify` can be run, and
+it has to end with the exit code that a comment `# exit N` behind it names, or with 0. Blocks in other languages are
+shown and not run: `console` (installation), `text` and `json` (output), `toml`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def blocks(page: str) -> list[Block]:
 
 def run_python(block: Block, page: str, namespace: dict[str, Any]) -> None:
     """Runs a block; a traceback names the page and the line in it."""
-    exec(compile("\n" * (block.line - 1) + block.body, page, "exec"), namespace)  # noqa: S102 - our own pages
+    exec(compile("\n" * (block.line - 1) + block.body, page, "exec"), namespace)
 
 
 def run_bash(block: Block) -> None:
@@ -72,7 +72,9 @@ def main(path: str) -> None:
         elif block.language == "bash":
             run_bash(block)
         elif block.language not in SHOWN:
-            raise ExampleError(f"line {block.line}: a block in {block.language or 'no language'!r} is neither run nor shown")
+            raise ExampleError(
+                f"line {block.line}: a block in {block.language or 'no language'!r} is neither run nor shown"
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The examples in the README, the tutorials and the how-to guides run, each page as one fresh process in an empty folder."""
+"""Examples in the README, tutorials and how-to guides run, each page as one fresh process in an empty folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def test_a_failing_block_names_its_line(tmp_path: Path) -> None:
     assert caught.traceback[-1].lineno + 1 == 8
 
 
-@pytest.mark.parametrize(("line", "message"), [("verify --nonsense", "exit code 3 instead of 0"), ("ls", "only `verify`")])
+@pytest.mark.parametrize(
+    ("line", "message"), [("verify --nonsense", "exit code 3 instead of 0"), ("ls", "only `verify`")]
+)
 def test_a_wrong_command_fails(line: str, message: str) -> None:
     with pytest.raises(ExampleError, match=message):
         run_bash(Block("bash", f"{line}\n", 1))

@@ -221,6 +221,19 @@ REPORTED = (
         "x at its lower bound with y = 7 satisfies all rows; development versions of CBC call it infeasible",
     ),
     Known(
+        "CBC preprocessing",
+        mip(
+            [[0, 0, 1.25], [-0.5, -1, 0], [0, 0.75, 0.5]],
+            (-INF, [0.625, -0.28125, 0.90625]),
+            ([0, -0.9375, -1.25], [1, 0.5625, 1.125]),
+            [-3, -4, -7],
+            integer=[0],
+            offset=-3,
+        ),
+        -11.75,
+        "the first two columns at their upper ends, the third at 0.5; CBC 2.10.3 with preprocessing says infeasible",
+    ),
+    Known(
         "differences below CBC's increment",
         mip([[4, 3, 5, 6, 2]], (-INF, 10), (0, 1), 1e-7 * np.array([-10, -7, -12, -14, -3]), integer=range(5)),
         -24e-7,
@@ -271,17 +284,20 @@ def relu_model(seed: int, inputs: int = 5, units: int = 8) -> MipModel:
 
 
 def random_mip(seed: int) -> MipModel:
-    """A random model of up to 4 binaries, 3 continuous columns in boxes and 4 rows; often infeasible."""
+    """A random model of up to 4 binaries, 3 continuous columns in boxes and 4 rows; now and then infeasible.
+
+    All numbers are multiples of 1/64, so that rows which just touch the box do so exactly.
+    """
     rng = np.random.default_rng(seed)
     binaries, others, m = int(rng.integers(0, 5)), int(rng.integers(1, 4)), int(rng.integers(0, 5))
     n = binaries + others
     matrix = rng.integers(-5, 6, (m, n)) * rng.integers(0, 2, (m, n)) / 4.0
-    middle = matrix @ rng.uniform(-1, 1, n)
+    middle = matrix @ (rng.integers(-16, 17, n) / 16.0)
     lower = np.where(rng.random(m) < 0.4, -INF, middle - rng.integers(0, 3, m))
     upper = np.where(rng.random(m) < 0.4, INF, middle + rng.integers(0, 3, m))
     box = (
-        np.concatenate([np.zeros(binaries), rng.uniform(-3, 0, others)]),
-        np.concatenate([np.ones(binaries), rng.uniform(0, 3, others)]),
+        np.concatenate([np.zeros(binaries), -rng.integers(0, 49, others) / 16.0]),
+        np.concatenate([np.ones(binaries), rng.integers(0, 49, others) / 16.0]),
     )
     offset = float(rng.integers(-9, 10))
     return mip(matrix, (lower, upper), box, rng.integers(-9, 10, n), integer=range(binaries), offset=offset)

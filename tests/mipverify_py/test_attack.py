@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounds import Bounds
-from mipverify_py import Box, LinfBall, Options, Query
+from mipverify_py import Box, LinfBall, Objective, Options, Query
 from mipverify_py._attack import GradientAttack, ball
 from mipverify_py._polish import polish
 from mipverify_py._witness import reaches_margin
@@ -106,3 +106,10 @@ def test_polish_respects_the_domain() -> None:
     query = Query(linear_classifier(), np.zeros(2), domain=domain)
     witness = polish(query, np.array([0.6, 0.6]), GradientAttack(query, Options()))
     assert witness is not None and witness.point[0] <= 0.5
+
+
+def test_a_feasibility_witness_is_not_moved_onto_the_boundary() -> None:
+    """On the boundary a float32 replay is a coin toss; inside, it agrees."""
+    query = Query(linear_classifier(), np.zeros(2), LinfBall(0.75), Objective.FEASIBILITY)
+    witness = polish(query, np.array([0.75, 0.75]), GradientAttack(query, Options()))
+    assert witness is not None and witness.distance == 0.75

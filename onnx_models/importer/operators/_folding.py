@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnx_models.importer._call import Call
+from onnx_models.importer._lowering import broadcast
 from onnx_models.importer._registry import ANY, constants_only, operator
 from onnx_models.importer._values import Constant
 
@@ -31,10 +32,7 @@ def _fold(call: Call) -> Constant:
     constants = [np.asarray(value) for value in call.values]
     if any(c.dtype == object for c in constants) and call.node.operator != "Equal":
         call.refuse("computes with the size of the dynamic batch; export the model with a fixed batch of 1")
-    try:
-        call.spend(np.broadcast_shapes(*(c.shape for c in constants)))
-    except ValueError:
-        call.refuse(f"combines shapes that do not fit together: {', '.join(str(c.shape) for c in constants)}")
+    call.spend(broadcast(call, *(c.shape for c in constants)))
     with np.errstate(all="ignore"):
         result = np.asarray(_FUNCTIONS[call.node.operator](*constants))
     if result.dtype == object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_models.importer._call import Call
-from onnx_models.importer._lowering import combine, dense, rearrange, weighted_sum
+from onnx_models.importer._lowering import broadcast, combine, dense, rearrange, weighted_sum
 from onnx_models.importer._registry import ANY, one_factor, operator
 from onnx_models.importer._values import Constant, Tensor, Value
 
@@ -45,10 +45,7 @@ def _product(call: Call, first: Value, second: Value) -> Value:
         call.refuse(f"multiplies shapes {first.shape} and {second.shape}, which do not fit together")
     rows = 1 if len(first.shape) == 1 else first.shape[-2]
     columns = 1 if len(second.shape) == 1 else second.shape[-1]
-    try:
-        stack = np.broadcast_shapes(first.shape[:-2], second.shape[:-2])
-    except ValueError:
-        call.refuse(f"multiplies shapes {first.shape} and {second.shape}, which do not fit together")
+    stack = broadcast(call, first.shape[:-2], second.shape[:-2])
     shape = (*stack, *(first.shape[-2:-1]), *(second.shape[-1:] if len(second.shape) > 1 else ()))
     if isinstance(first, Tensor):
         _keep_batch(call, first, second, shape, summed=len(first.shape) - 1)

@@ -21,7 +21,7 @@ def max_pool(call: Call) -> Value:
     """
     tensor = call.tensor()
     for k, axis in reversed(list(enumerate(_axes(call, tensor), start=2))):
-        positions = axis.positions(ceil=bool(call.attribute("ceil_mode", 0)))
+        positions = _positions(call, tensor, k, axis)
         tensor = maximum_over(call, tensor, _windows(tensor, k, positions, axis.length))
     return tensor
 
@@ -35,9 +35,9 @@ def average_pool(call: Call) -> Value:
     """
     tensor, padded = call.tensor(), bool(call.attribute("count_include_pad", 0))
     for k, axis in reversed(list(enumerate(_axes(call, tensor), start=2))):
-        positions = axis.positions(ceil=bool(call.attribute("ceil_mode", 0)))
+        positions = _positions(call, tensor, k, axis)
         weights = _mean_weights(call, axis, positions, padded=padded)
-        shape = [1] * (k) + [len(positions)] + [1] * (len(tensor.shape) - k - 1) + [1]
+        shape = [1] * k + [len(positions)] + [1] * (len(tensor.shape) - k - 1) + [1]
         tensor = weighted_sum(
             call, tensor, _windows(tensor, k, positions, axis.length), weights.reshape(shape)
         )
@@ -47,6 +47,13 @@ def average_pool(call: Call) -> Value:
 def _axes(call: Call, tensor: Tensor) -> tuple[WindowAxis, ...]:
     kernel = [int(d) for d in call.attribute("kernel_shape", [])]
     return window_axes(call, tensor.shape[2:], kernel)
+
+
+def _positions(call: Call, tensor: Tensor, k: int, axis: WindowAxis) -> Indices:
+    """Positions along axis k of the entries of each window, shape (windows, kernel)."""
+    ceil = bool(call.attribute("ceil_mode", 0))
+    call.spend((*tensor.shape[:k], axis.count(ceil=ceil), axis.kernel, *tensor.shape[k + 1 :]), 3)
+    return axis.positions(ceil=ceil)
 
 
 def _mean_weights(call: Call, axis: WindowAxis, positions: Indices, *, padded: bool) -> NDArray[np.float64]:

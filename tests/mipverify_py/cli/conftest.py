@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import pickle
 import struct
 from pathlib import Path
@@ -12,6 +13,27 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+
+
+def hard_model(path: Path) -> None:
+    """Writes an untrained network 64-40-40-10, whose distances take a solver minutes."""
+    random = np.random.default_rng(0)
+    sizes = (64, 40, 40, 10)
+    nodes, weights, value = [helper.make_node("Flatten", ["x"], ["v0"])], [], "v0"
+    for k, (n, m) in enumerate(itertools.pairwise(sizes), start=1):
+        weights.append(numpy_helper.from_array(random.normal(size=(n, m)).astype(np.float32) / 2, f"w{k}"))
+        nodes.append(helper.make_node("MatMul", [value, f"w{k}"], [f"z{k}"]))
+        nodes.append(helper.make_node("Relu", [f"z{k}"], [f"v{k}"]))
+        value = f"v{k}"
+    nodes[-1] = helper.make_node("Identity", [f"z{len(sizes) - 1}"], [value])
+    graph = helper.make_graph(
+        nodes,
+        "hard",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", 10])],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
 
 
 def dense_model(path: Path, input_shape: tuple[int, ...], classes: int, *, seed: int = 0) -> None:
@@ -48,6 +70,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dense_model(folder / "model.onnx", (1, 4, 4), 3)
     dense_model(folder / "flat.onnx", (5,), 3)
     dense_model(folder / "one.onnx", (1, 4, 4), 1)
+    hard_model(folder / "hard.onnx")
+    np.save(folder / "hard.npy", np.random.default_rng(0).random((2, 1, 8, 8)))
     _sound_inputs(folder)
     _wrong_inputs(folder)
     return folder

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,52 +64,66 @@ def test_the_installed_script_is_this_program(workplace: Path) -> None:
     assert (done.returncode, done.stdout) == (0, verify("--version", cwd=workplace).stdout)
 
 
-def test_json_lines_and_nothing_else_on_stdout(workplace: Path) -> None:
-    done = verify("model.onnx", "batch.npy", "--json", cwd=workplace)
-    assert done.returncode == 0
-    assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [0, 1, 2]
-
-
-def test_a_reader_that_goes_away_is_no_traceback(workplace: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [["--help"], ["model.onnx", "--inspect"], ["model.onnx", "--inspect", "--json"]], ids=" ".join
+)
+def test_a_reader_that_goes_away_is_no_traceback(workplace: Path, words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as closed:
-        command = [*VERIFY, "model.onnx", "batch.npy", "--json", "--quiet"]
+        command = [*VERIFY, *words]
         done = subprocess.run(command, cwd=workplace, stdout=closed, stderr=subprocess.PIPE, timeout=120, check=False)
     assert done.returncode == 141
     assert done.stderr == b""
 
 
-SLOW = [
-    "zoo:digits_dense_standard",
-    "--dataset",
-    "digits",
-    "--index",
-    "0:50",
-    "--gap",
-    "0",
-    "--tightening",
-    "interval",
-]
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_an_interrupted_run_writes_what_it_knows(workplace: Path, as_json: bool) -> None:
-    words = [*SLOW, *(["--json"] if as_json else [])]
+def test_an_interrupted_run_writes_what_it_knows(workplace: Path) -> None:
+    words = ["hard.onnx", "hard.npy", "--tightening", "interval", "--json"]
     with subprocess.Popen(
         [*VERIFY, *words], cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
-        assert program.stdout is not None
-        first = program.stdout.readline()  # an answer, or the header: the next image is being worked on
-        time.sleep(0.5)
+        assert program.stderr is not None
+        progress = program.stderr.readline()  # the first line comes when the search has a bracket
         program.send_signal(signal.SIGINT)
-        rest, errors = program.communicate(timeout=60)
-    assert program.returncode == 130, errors
+        out, errors = program.communicate(timeout=60)
+    assert program.returncode == 130, progress + errors
+    assert progress.startswith("index 0 (1 of 2): ")
     assert "Traceback" not in errors
-    if as_json:
-        records = [json.loads(line) for line in (first + rest).splitlines()]
-        assert [record["index"] for record in records] == list(range(len(records)))
-        assert [record["stop_reason"] for record in records][-1] == "interrupted"
-        assert all(record["stop_reason"] != "interrupted" for record in records[:-1])
-    else:
-        assert "interrupted" in rest
+    [record] = [json.loads(line) for line in out.splitlines()]
+    assert (record["index"], record["stop_reason"]) == (0, "interrupted")
+    assert record["upper"] is not None
+    assert record["lower"] is None or record["lower"] < record["upper"]
+
+
+def test_an_interruption_before_anything_is_known_is_one_line(workplace: Path) -> None:
+    code = "import signal, sys; from mipverify_py.cli import _work, run; "
+    code += "_work.run = lambda arguments: signal.raise_signal(signal.SIGINT); "
+    code += "sys.exit(run(['model.onnx', 'x.npy']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "verify: interrupted\n")
+
+
+def test_a_terminal_sees_one_line_that_vanishes(workplace: Path) -> None:
+    """stderr is a terminal, stdout a pipe: escape codes go to the first only."""
+    reader, terminal = os.openpty()
+    command = [*VERIFY, "hard.onnx", "hard.npy", "--index", "0", "--timeout", "1", "--json"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen(
+        command, cwd=workplace, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, env=environment
+    ) as program:
+        os.close(terminal)
+        shown = b""
+        try:
+            while part := os.read(reader, 65_536):
+                shown += part
+        except OSError:  # how a terminal says that the other side is closed
+            pass
+        finally:
+            os.close(reader)
+        assert program.stdout is not None
+        [record] = [json.loads(line) for line in program.stdout]
+    assert record["stop_reason"] == "time_limit"
+    assert b"index 0: " in shown
+    assert b"\x1b[2K" in shown  # lines are erased, not added

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import onnxruntime
 import pytest
 from jsonschema import Draft202012Validator
 
-from mipverify_py import Query, Result
-from mipverify_py.cli import ExitCode, run
+from mipverify_py import Bracket, Options, Query, Result
+from mipverify_py.cli import ExitCode, _witness_file, run
 from mipverify_py.cli import _main as main_module
 from mipverify_py.cli import _verify_images as verify_images
 from mipverify_py.cli._answer import worst
@@ -99,8 +99,9 @@ def test_a_misclassified_image_has_distance_zero_and_says_so(records: Any) -> No
 
 
 def test_no_time_leaves_it_unknown(records: Any) -> None:
-    code, [record] = records("model.onnx", "x.npy", "--eps", "0.05", "--timeout", "1e-9")
+    code, [record] = records("model.onnx", "x.npy", "--timeout", "1e-9")
     assert (code, record["verdict"], record["stop_reason"]) == (ExitCode.UNKNOWN, "unknown", "time_limit")
+    assert record["lower"] is record["upper"] is record["evidence"] is None
     assert record["options"]["time_limit"] == 1e-9
 
 
@@ -173,10 +174,10 @@ def test_without_a_witness_nothing_is_saved(records: Any, tmp_path: Path) -> Non
 def test_a_full_disk_does_not_cost_the_answer(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(stream: Any, **arrays: Any) -> None:
+    def full(witness: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(_witness_file, "_arrays", full)
     code = run(["model.onnx", "x.npy", "--json", "--quiet", "--save-witness", str(tmp_path / "w.npz")])
     out, err = capsys.readouterr()
     assert code == ExitCode.USAGE
@@ -186,7 +187,7 @@ def test_a_full_disk_does_not_cost_the_answer(
 
 
 @pytest.fixture
-def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def refusing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The search, but the first image is more than the solver's licence allows."""
     calls: list[int] = []
     real = verify_images.verify
@@ -198,7 +199,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
         return real(query, *args, **keywords)
 
     monkeypatch.setattr(verify_images, "verify", verify)
-    yield calls
+    return calls
 
 
 def test_one_image_that_fails_does_not_stop_the_others(records: Any, refusing: list[int]) -> None:
@@ -210,10 +211,32 @@ def test_one_image_that_fails_does_not_stop_the_others(records: Any, refusing: l
     assert len(refusing) == 2
 
 
+def test_an_interruption_ends_the_run_after_the_image_at_hand(
+    inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = verify_images.verify
+
+    def stop(bracket: Bracket) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    def interrupted(query: Query, options: Options, **_: Any) -> Result:
+        return real(query, options, on_progress=stop)
+
+    monkeypatch.setattr(verify_images, "verify", interrupted)
+    assert run(["model.onnx", "batch.npy", "--quiet"]) == ExitCode.INTERRUPTED
+    out = capsys.readouterr().out
+    assert [row[0] for row in rows(out)] == ["0"]
+    assert "  stopped   interrupted" in out
+    assert "1 of 3 images" in out
+
+
 def test_a_bug_is_not_mistaken_for_an_answer(
     inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_images, "verify", lambda *args, **keywords: 1 / 0)
+    def bug(*args: Any, **keywords: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(verify_images, "verify", bug)
     assert run(["model.onnx", "x.npy", "--quiet"]) == ExitCode.INTERNAL
     assert "ZeroDivisionError" in capsys.readouterr().err
 
