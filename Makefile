@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-all check docs bench zoo lock clean
+.PHONY: help install demo test test-all check lint types layers lengths docs bench zoo lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,11 +50,19 @@ test: $(STAMP)  ## The default tests
 test-all: $(STAMP)  ## All tests, the slow ones too, with fresh random examples
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --quiet -m "slow or not slow"
 
-check: $(STAMP)  ## Lint, formatting, types, layers, lengths
+check: lint types layers lengths  ## Lint and formatting, types, layers, lengths
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+layers: $(STAMP)
 	$(BIN)/lint-imports --no-logo
+
+lengths: $(STAMP)
 	$(BIN)/python tests/checks/lengths.py
 
 docs: $(STAMP)  ## The documentation site, in site/

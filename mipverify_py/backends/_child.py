@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,13 +46,13 @@ class Child:
         self._name = name
         self._output: deque[int] = deque(maxlen=KEPT_OUTPUT)
         self._reader = FrameReader()
-        self._scratch = tempfile.TemporaryDirectory(prefix="mipverify-", ignore_cleanup_errors=True)
+        self._scratch = tempfile.mkdtemp(prefix="mipverify-")
         self._process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(self._scratch.name),
+            env=_environment(self._scratch),
             start_new_session=True,
             bufsize=0,
         )
@@ -101,13 +102,12 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet, so its number is still its own
         self._process.wait()
         self._close()
-        self._scratch.cleanup()
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def forget(self) -> None:
         """Closes our ends of the pipes and no more: for a forked copy of us, which must not touch the process."""
         self._close()
         self._process.returncode = 0  # it is no child of ours: nothing to wait for
-        self._scratch._finalizer.detach()  # type: ignore[attr-defined]
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

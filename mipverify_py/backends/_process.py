@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from bounds import MipModel
-from mipverify_py.backends._base import Answer, MipSolution, Report, SolveLimits, SolveStatus
+from mipverify_py.backends._base import Answer, Backend, MipSolution, Report, SolveLimits, SolveStatus
 from mipverify_py.backends._child import Child, worker_command
 from mipverify_py.backends._claims import Bracket, conclude
 from mipverify_py.backends._frames import Frame, read_answer, read_progress, request
@@ -23,6 +24,8 @@ from onnx_models.errors import (
     BackendMissingError,
     InputError,
 )
+
+logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0
 """Longest start of a worker: importing a solver takes under a second, but not on a cold network disk."""
@@ -86,7 +89,7 @@ class WorkerPool:
         self, name: str, model: MipModel, limits: SolveLimits, *, on_progress: Report | None = None
     ) -> MipSolution:
         """See `solve_isolated`."""
-        get_backend(name)
+        _note_ignored(get_backend(name), limits)
         model = canonical(model)
         if limits.start is not None and len(limits.start) != model.columns:
             raise InputError(f"The start has {len(limits.start)} entries; the model has {model.columns} columns.")
@@ -171,6 +174,19 @@ def _converse(
         if news is not None and on_progress is not None:
             on_progress(news)
     raise AssertionError("the exchange ends only by an answer or an exception")
+
+
+def _note_ignored(backend: Backend, limits: SolveLimits) -> None:
+    able = backend.capabilities
+    asked = {
+        "threads": limits.threads > 1 and not able.threads,
+        "start": limits.start is not None and not able.start,
+        "cutoff": limits.cutoff is not None and not able.cutoff,
+        "nodes": limits.nodes is not None and not able.node_limit,
+    }
+    for limit, ignored in asked.items():
+        if ignored:
+            logger.info("Backend %r ignores the limit %r.", backend.name, limit)
 
 
 def _deadline(limits: SolveLimits) -> float | None:

@@ -37,6 +37,10 @@ SMALLEST_COEFFICIENT = 1e-12
 """HiGHS drops smaller matrix entries (default 1e-9); this is the least it can be told to."""
 
 
+WRONG_VERSION = "1.14."
+"""See the top of this file."""
+
+
 class HighsBackend(Backend):
     """HiGHS: branch and cut for integer models, simplex for linear programs."""
 
@@ -69,6 +73,13 @@ class HighsBackend(Backend):
         "kMemoryLimit": SolveStatus.UNKNOWN,
         "kHighsInterrupt": SolveStatus.INTERRUPTED,
     }
+
+    def load(self) -> None:
+        """Imports highspy; raises ImportError for the version that is known to give wrong optima."""
+        version = self.version() or ""
+        if version.startswith(WRONG_VERSION):
+            raise ImportError(f"version {version} returns wrong optima (HiGHS issue 3043); install another")
+        super().load()
 
     def solve(self, model: MipModel, limits: SolveLimits, report: Report) -> Answer:
         """See `Backend.solve`."""

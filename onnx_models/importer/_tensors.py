@@ -72,7 +72,8 @@ def to_array(tensor: TensorProto, model: str) -> Constant:
         return array
     if array.dtype.kind in "iu":
         return array.astype(np.int64)
-    values = array.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs; counted next
+        values = array.astype(np.float64)
     bad = values.size - np.count_nonzero(np.isfinite(values))
     if bad:
         raise ModelFileError(

@@ -14,8 +14,8 @@ _INTRODUCTION = """\
 
 Small trained models, packaged as ONNX files. They classify the handwritten digits that come with scikit-learn (1,797
 images of 8 x 8 pixels; E. Alpaydin and C. Kaynak, UCI Machine Learning Repository, 1998, CC BY 4.0), pixels divided by
-16 to [0, 1]. The last {test} rows of a fixed order are the test rows, the {validation} before them were used to choose
-the settings, the rest to train. `--dataset digits` numbers the test rows from 0.
+16 to [0, 1]. The last {test} rows of a fixed order are the test rows, the {validation} before them helped to choose the
+settings, the rest trained the models. `--dataset digits` numbers the test rows from 0.
 
 Every model takes an input `input` of shape (N, 1, 8, 8) and gives `logits` of shape (N, 10), in float32. Adversarial
 training replaced each batch by the end points of projected gradient ascent (PGD, 10 steps) within L-infinity distance

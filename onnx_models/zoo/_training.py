@@ -16,7 +16,7 @@ from onnx_models.zoo._recipes import Recipe
 
 BATCH_SIZE = 64
 LEARNING_RATE = 5e-3
-WEIGHT_DECAY = 1e-3
+WEIGHT_DECAY = 3e-3
 TRAINING_ATTACK_STEPS = 10
 
 

@@ -101,7 +101,9 @@ LINEAR = (
         "x = 1 reaches the third row, the third column sits at its lower bound -2",
         (0, 0, 1),
     ),
-    Known("no rows", mip(np.zeros((0, 2)), ([], []), (0, 5), [-1, 2], offset=3), -2, "each column at its better end", ()),
+    Known(
+        "no rows", mip(np.zeros((0, 2)), ([], []), (0, 5), [-1, 2], offset=3), -2, "each column at its better end", ()
+    ),
     Known(
         "fixed columns",
         mip([[1, 1, 1]], (6, 6), ([0, 2, 0], [5, 2, 9]), [1, 2, 3]),
@@ -262,8 +264,8 @@ def planted(n: int = 50, m: int = 5, seed: int = 0) -> tuple[MipModel, Array]:
 def relu_model(seed: int, inputs: int = 5, units: int = 8) -> MipModel:
     """min c . relu(W x + b) over a box of x, with big-M rows: the shape of models that this project solves.
 
-    Columns are the inputs x, then y = relu(h) for each unit of h = W x + b, then one binary z for each. With l <= h <= u
-    the rows are  y >= h,  y <= h - l (1 - z)  and  y <= u z.
+    Columns are the inputs x, then y = relu(h) for each unit of h = W x + b, then one binary z for each. The rows, with
+    l <= h <= u, are  y >= h,  y <= h - l (1 - z)  and  y <= u z.
     """
     rng = np.random.default_rng(seed)
     weights, bias = rng.normal(size=(units, inputs)), rng.normal(size=units) / 2

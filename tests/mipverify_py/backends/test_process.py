@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +24,13 @@ from onnx_models.errors import (
 )
 from tests.helpers.mips import INF, KNAPSACK, mip
 
-Solve = Callable[..., object]
-
 REPOSITORY = Path(__file__).resolve().parents[3]
 NO_LIMIT = SolveLimits()
+
+
+def command(mode: str, name: str) -> list[str]:
+    """The command line of a worker that misbehaves, whatever backend it is to be."""
+    return [sys.executable, "-m", "tests.helpers.hostile_worker", mode]
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], WorkerP
     pools = []
 
     def make(mode: str) -> WorkerPool:
-        pools.append(WorkerPool(lambda name: [sys.executable, "-m", "tests.helpers.hostile_worker", mode]))
+        pools.append(WorkerPool(partial(command, mode)))
         return pools[-1]
 
     yield make
@@ -91,17 +94,16 @@ def test_what_was_reported_before_a_crash_has_arrived(hostile: Callable) -> None
     assert [p.dual_bound for p in seen] == [-30.0]
 
 
-def test_the_solve_after_a_crash_has_a_new_process(monkeypatch: pytest.MonkeyPatch, hostile: Callable) -> None:
+def test_the_solve_after_a_crash_has_a_new_process(hostile: Callable) -> None:
     hostile("")  # sets the path
     modes = iter(["crash", "pid"])
-    pool = WorkerPool(lambda name: [sys.executable, "-m", "tests.helpers.hostile_worker", next(modes)])
+    pool = WorkerPool(lambda name: command(next(modes), name))
     with pytest.raises(BackendCrashError):
         pool.solve("highs", KNAPSACK, NO_LIMIT)
     first = pool.solve("highs", KNAPSACK, NO_LIMIT).nodes
     assert first == pool.solve("highs", KNAPSACK, NO_LIMIT).nodes  # and keeps it
     os.kill(first, 9)
-    while Path(f"/proc/{first}").exists() and "Z" not in Path(f"/proc/{first}/stat").read_text().split():
-        time.sleep(0.01)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
     modes = iter(["pid"])
     assert pool.solve("highs", KNAPSACK, NO_LIMIT).nodes != first  # one that died while idle is replaced
     pool.close()
@@ -159,13 +161,13 @@ def test_a_worker_has_its_own_session_and_one_thread_per_library(hostile: Callab
 
 
 def test_an_exception_in_the_callback_ends_the_solve_and_passes_through(hostile: Callable) -> None:
-    class Enough(Exception):
+    class EnoughError(Exception):
         pass
 
     def stop(progress: SolveProgress) -> None:
-        raise Enough
+        raise EnoughError
 
-    with pytest.raises(Enough):
+    with pytest.raises(EnoughError):
         hostile("hang").solve("highs", KNAPSACK, NO_LIMIT, on_progress=stop)
 
 
@@ -196,6 +198,14 @@ def test_several_threads_may_solve_at_once() -> None:
     for worker in workers:
         worker.join()
     assert answers == pytest.approx([-24.0] * 3)
+
+
+def test_an_ignored_limit_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        solve_isolated("highs", KNAPSACK, SolveLimits(threads=2))
+        assert caplog.messages == []
+        solve_isolated("scip", KNAPSACK, SolveLimits(threads=2))
+    assert caplog.messages == ["Backend 'scip' ignores the limit 'threads'."]
 
 
 def test_bad_arguments() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from mipverify_py.backends._base import SolveLimits, SolveStatus
 from mipverify_py.backends._registry import backend_class
 from onnx_models.errors import BackendMissingError, InputError
 from tests.helpers.mips import KNAPSACK
+
+HEAVY = {"highspy", "pyscipopt", "pulp", "gurobipy", "ortools", "torch", "onnxruntime", "onnx"}
 
 
 def test_names() -> None:
@@ -67,8 +70,9 @@ import sys
 import mipverify_py.backends as backends
 for name in backends.BACKEND_NAMES:
     backends.available_backends(), backends.backend_status()
-print(sorted({"highspy", "pyscipopt", "pulp", "gurobipy", "ortools", "torch", "onnxruntime", "onnx"} & set(sys.modules)))
+print(sorted(HEAVY & set(sys.modules)))
 """
+    code = f"HEAVY = {HEAVY}\n{code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -80,7 +84,7 @@ import sys
 from mipverify_py.backends import _worker
 from mipverify_py.backends._registry import backend_class
 backend_class({name!r})().load()
-print(sorted({{"highspy", "pyscipopt", "pulp", "gurobipy", "ortools", "torch", "onnxruntime", "onnx"}} & set(sys.modules)))
+print(sorted({HEAVY} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     own = [] if name == "cbc" else [backend_class(name).module]  # CBC is a program, not a module
@@ -124,3 +128,9 @@ def test_an_unheard_of_status_is_unknown(name: str) -> None:
     assert all("ptimal" in status.lower() or status == "gaplimit" for status in successes)
     refutations = {status for status, ours in cls.statuses.items() if ours is SolveStatus.INFEASIBLE}
     assert all("infeasible" in status.lower() and "unbounded" not in status.lower() for status in refutations)
+
+
+def test_the_wrong_version_of_highs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "1.14.0")
+    with pytest.raises(ImportError, match=r"1\.14\.0 returns wrong optima"):
+        backend_class("highs")().load()
