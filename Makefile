@@ -42,7 +42,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model
-	$(BIN)/verify zoo:digits_small_standard --dataset digits --index 0:10
+	$(BIN)/verify zoo:digits_conv_standard --dataset digits --index 0:10
 
 test: $(STAMP)  ## The default tests
 	$(BIN)/pytest --quiet

@@ -21,8 +21,8 @@ def polish(query: Query, point: Array, attack: GradientAttack) -> Witness | None
 
     A point that reaches the margin answers a feasibility query as it is: the further it is beyond the boundary, the
     better it survives float32. For the distance it is first moved along the segment from x0 towards the boundary, up to
-    where rounding could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of the margin's
-    gradient, in growing steps, inside the perturbation set.
+    where rounding could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of
+    the margin's gradient, in growing steps, inside the perturbation set.
     """
     start = query.perturbation.project(point, query.x0, query.input_domain)
     reached = query.margin_at(query.network.forward_batch(start[None]))[0] - query.margin

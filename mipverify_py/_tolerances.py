@@ -27,5 +27,5 @@ RADIUS_SLACK: Final = 1e-6
 within the solver's tolerances and "infeasible" would contradict it."""
 
 POINT_FEASIBILITY: Final = 1e-6
-"""A solver's point that misses a row, a bound (relative to max(1, |bound|)) or a whole number by more than this is thrown
-away: a thousand times the tolerance asked for, so only a solver that has gone wrong loses a point."""
+"""A solver's point that misses a row, a bound (relative to max(1, |bound|)) or a whole number by more than this is
+thrown away: a thousand times the tolerance asked for, so only a solver that has gone wrong loses a point."""

@@ -5,6 +5,7 @@ from onnx_models._convolution import ConvolutionMap
 from onnx_models._exact import exact_logits
 from onnx_models._maps import Array, DenseMap, LinearMap, SparseMap
 from onnx_models._network import Affine, Input, Node, Relu, ReluNetwork
+from onnx_models._torch_export import from_torch
 from onnx_models._torch_module import to_torch
 from onnx_models.importer import load_onnx, supported_operators
 
@@ -21,6 +22,7 @@ __all__ = [
     "ReluNetwork",
     "SparseMap",
     "exact_logits",
+    "from_torch",
     "load_onnx",
     "supported_operators",
     "to_torch",

@@ -44,7 +44,7 @@ class OnnxSource:
         """Output of onnxruntime for each input, in the model's own precision (float32 for most).
 
         Args:
-            batch: shape (N, *input_shape) or (N, input_size) with N >= 1, of any real type; rounded to the model's input type.
+            batch: shape (N, *input_shape) or (N, input_size) with N >= 1, of any real type, rounded to the model's own.
 
         Returns:
             Shape (N, outputs).

@@ -53,8 +53,9 @@ def from_torch(module: torch.nn.Module, input_shape: Sequence[int]) -> ReluNetwo
     copied = _evaluating_copy(module)
     inputs = _random_inputs(copied, shape)
     _check_call(copied, inputs[:2], shape)
-    network = load_onnx_bytes(_export(copied, inputs[:2]), name=type(module).__name__)
-    _cross_check(copied, network, inputs)
+    data, last = _export(copied, inputs[:2])
+    network = load_onnx_bytes(data, name=type(module).__name__)
+    _cross_check(copied, network, inputs, last)
     return network
 
 
@@ -72,6 +73,10 @@ def _checked_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
 
 def _evaluating_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy on the CPU in evaluation mode."""
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        raise InputError(f"from_torch takes a torch.nn.Module; a {type(module).__name__} arrived.")
     try:
         return copy.deepcopy(module).cpu().eval()
     except RuntimeError as error:  # tensors that are results of operations cannot be copied
@@ -120,8 +125,8 @@ def _check_call(module: torch.nn.Module, inputs: torch.Tensor, shape: tuple[int,
         )
 
 
-def _export(module: torch.nn.Module, example: torch.Tensor) -> bytes:
-    """The module as a serialised ONNX model with a dynamic batch dimension."""
+def _export(module: torch.nn.Module, example: torch.Tensor) -> tuple[bytes, str]:
+    """The module as a serialised ONNX model with a dynamic batch dimension, and the operator of its last node."""
     import torch
 
     if importlib.util.find_spec("onnxscript") is None:
@@ -142,8 +147,8 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> bytes:
             f"{type(module).__name__} cannot be exported to ONNX: {_first_line(error.__cause__ or error)}"
         ) from error
     assert program is not None
-    data: bytes = program.model_proto.SerializeToString()
-    return data
+    model = program.model_proto
+    return model.SerializeToString(), model.graph.node[-1].op_type
 
 
 @contextlib.contextmanager
@@ -162,13 +167,18 @@ def _quiet_exporter() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _cross_check(module: torch.nn.Module, network: ReluNetwork, inputs: torch.Tensor) -> None:
-    """Raises CrossCheckError unless both give the same logits, as far as single precision can tell."""
+def _cross_check(module: torch.nn.Module, network: ReluNetwork, inputs: torch.Tensor, last: str) -> None:
+    """Raises CrossCheckError unless both give the same logits, as far as single precision can tell.
+
+    A final Softmax or LogSoftmax, which the importer leaves out, is put back for the comparison.
+    """
     import torch
 
     with torch.no_grad():
         expected = module(inputs).double().numpy()
-    found = network.forward_batch(inputs.double().numpy())
+    logits = torch.from_numpy(network.forward_batch(inputs.double().numpy()))
+    final = {"Softmax": torch.softmax, "LogSoftmax": torch.log_softmax}.get(last)
+    found = (logits if final is None else final(logits, 1)).numpy()
     if found.shape != expected.shape:
         raise CrossCheckError(
             f"The network lowered from {type(module).__name__} has {found.shape[1]} outputs, "

@@ -35,7 +35,7 @@ class CbcLog:
         gap: the gap at which the search stopped because it was small enough, rounded up, or None.
         nodes: nodes of the tree.
         result: the summary's one-line result, or None.
-        infeasible: whether a line says that the problem is infeasible.
+        infeasible: whether the last line says that the problem is infeasible.
     """
 
     bound: float | None = None
@@ -47,7 +47,8 @@ class CbcLog:
 
     def read(self, line: str) -> bool:
         """Takes in one line; whether it brought a better bound or objective."""
-        self.infeasible |= line.startswith("Problem is infeasible")
+        if line.strip():
+            self.infeasible = line.startswith("Problem is infeasible")
         for pattern, handle in self._handlers().items():
             found = pattern.search(line)
             if found:

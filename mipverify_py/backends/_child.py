@@ -26,6 +26,9 @@ KEPT_OUTPUT = 4096
 SHOWN_LINES = 5
 """Lines of it that a message quotes."""
 
+REAPED = "ended, and its exit code was collected by someone else"
+"""The fate of a process when the program ignores SIGCHLD, or waits for any child."""
+
 LAST_BREATH_SECONDS = 5.0
 """How long a process may take to end once it has closed its output."""
 
@@ -98,8 +101,9 @@ class Child:
 
     def kill(self) -> None:
         """Ends the process and every process it started, and removes its temporary files."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # not reaped yet, so its number is still its own
+        if self._fate() != REAPED:  # otherwise its number may be someone else's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._close()
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -147,20 +151,23 @@ class Child:
             time.sleep(0.01)
         while self._has_output() and self._keep_output():
             pass
-        if fate is None:
-            how = "closed its output"
-        elif fate.si_code == os.CLD_EXITED:
-            how = f"ended with exit code {fate.si_status}"
-        else:
-            how = f"was ended by {signal.Signals(fate.si_status).name}"
-            how += " (often: out of memory)" if fate.si_status == signal.SIGKILL else ""
         lines = bytes(self._output).decode(errors="replace").strip().splitlines()[-SHOWN_LINES:]
         said = f"; its last lines: {' | '.join(lines)}" if lines else ""
-        return f"The process of backend {self._name!r} {how}{said}"
+        return f"The process of backend {self._name!r} {fate or 'closed its output'}{said}"
 
-    def _fate(self) -> os.waitid_result | None:
+    def _fate(self) -> str | None:
         """How the process ended, None while it has not; leaves it unreaped, so that its number is not given away."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        try:
+            end = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return REAPED
+        if end is None:
+            return None
+        if end.si_code == os.CLD_EXITED:
+            return f"ended with exit code {end.si_status}"
+        known = {int(number): number.name for number in signal.Signals}
+        hint = " (often: out of memory)" if end.si_status == signal.SIGKILL else ""
+        return f"was ended by {known.get(end.si_status, f'signal {end.si_status}')}{hint}"
 
     def _has_output(self) -> bool:
         assert self._process.stderr is not None

@@ -47,7 +47,6 @@ def serve(backend: Backend) -> None:
 
 def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> None:
     model, limits = read_request(frame)
-
     due = 0.0
 
     def report(progress: SolveProgress) -> None:
@@ -99,10 +98,12 @@ def _claim_pipes() -> tuple[queue.SimpleQueue[Frame], Callable[[Frame], None]]:
 def _receive(source: int, inbox: queue.SimpleQueue[Frame]) -> None:
     """Collects requests; solvers release the interpreter while they work, so the end of input is seen at once."""
     reader = FrameReader()
-    while data := os.read(source, 1 << 20):
-        for frame in reader.feed(data):
-            inbox.put(frame)
-    _leave()
+    try:
+        while data := os.read(source, 1 << 20):
+            for frame in reader.feed(data):
+                inbox.put(frame)
+    finally:
+        _leave()
 
 
 def _leave() -> None:

@@ -6,10 +6,11 @@ What this file knows about that binary, each found by experiment or in its issue
   (the bits of each number), solutions come out of `-saveSolution` (binary): float64 survives both ways.
 - Its default "increment" discards points that improve by less than 1e-5, and still says optimal. `-increment` sets the
   allowable gap too, so it must come before `-allowableGap`.
-- Its integer preprocessing calls some feasible models infeasible (740, and one in 3,000 of the random ones in our tests)
+- Its integer preprocessing calls some feasible models infeasible (740; one in 3,000 of the random ones in our tests)
   and gives wrong optima for wrong starts (449). It stays off, which costs no time on the models of this project, and
   only complete starts that we have checked are passed.
-- With preprocessing off it crashes while saving the solution of an infeasible model: then its log is the answer.
+- With preprocessing off it crashes while saving the solution of an infeasible model: then the last line of its log is
+  the answer.
 - Without an integer point it saves the continuous one: the check in `conclude` drops it.
 - It overruns its time limit during the root relaxation and preprocessing: the watchdog ends it if need be.
 - It prints no dual bound with an optimum, but says whether the search was completed or stopped within the gap.
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
 from typing import ClassVar
 
@@ -80,7 +82,7 @@ class CbcBackend(Backend):
         "Stopped on iterations limit": SolveStatus.UNKNOWN,
         "Run abandoned": SolveStatus.UNKNOWN,
         "User ctrl-c": SolveStatus.INTERRUPTED,
-        # the log's line where the solution could not be saved
+        # the log's last line where the solution could not be saved
         "Problem is infeasible": SolveStatus.INFEASIBLE,
         # the solution file's first line
         "Optimal": SolveStatus.OPTIMAL,
@@ -222,23 +224,23 @@ def _run(folder: Path, arguments: list[str], report: Report) -> CbcLog:
     leader, follower = os.openpty()  # a terminal, because CBC holds back its lines when it writes to a pipe
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=follower, stderr=follower)  # noqa: S603
     os.close(follower)
-    for line in _lines(leader):
-        last.append(line)
-        if log.read(line):
-            report(SolveProgress(log.bound, log.objective, None))
-    os.close(leader)
-    code = process.wait()
+    with os.fdopen(leader, "rb", buffering=0) as output, process:
+        for line in _lines(output):
+            last.append(line)
+            if log.read(line):
+                report(SolveProgress(log.bound, log.objective, None))
     if not _saved(folder) and not log.infeasible:
+        code = process.returncode
         said = " | ".join(line for line in last if line)
         raise BackendCrashError(f"Backend 'cbc' ended with exit code {code} and no solution; its last lines: {said}")
     return log
 
 
-def _lines(descriptor: int) -> Iterator[str]:
+def _lines(output: FileIO) -> Iterator[str]:
     """The lines that arrive until the other side closes, which a terminal tells by an error on some systems."""
     pending = b""
     with contextlib.suppress(OSError):
-        while data := os.read(descriptor, 1 << 16):
+        while data := output.read(1 << 16):
             *complete, pending = (pending + data).splitlines(keepends=True)
             if pending.endswith(b"\n"):
                 complete, pending = [*complete, pending], b""

@@ -3,7 +3,7 @@
 Pinned to 1.12.0, on this evidence (versions are of HiGHS, numbers of issues on github.com/ERGO-Code/HiGHS):
 
 - 1.14.0 returns wrong optima with its default presolve (2957, 2995, 3002, 3043, 3073: an activity that presolve does
-  not recompute), and 1.14.1 never came. The models of those issues are in `tests/helpers/known_models.py`.
+  not recompute), and 1.14.1 never came. The models of those issues are in `tests/helpers/mips.py`.
 - 1.13.0 and later give a wrong MILP optimum in 2980, still open, where 1.12.0 is right.
 - 1.15 fixes the first, not the second, and its wheel brings a shared libhighs that clashes with the one inside ortools
   in either import order. Each backend has a process of its own, but the LP bounds use highspy in the user's.

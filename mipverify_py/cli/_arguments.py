@@ -49,7 +49,7 @@ class Arguments:
         typer.Option(
             metavar="DIR",
             rich_help_panel=_INPUTS,
-            help="Where mnist (IDX files, .gz or not) or cifar10 (binary batches or .csv) lies.",
+            help="Where mnist (IDX files, .gz or not) or cifar10 (binary or python batches, or .csv) lies.",
         ),
     ] = None
     index: Annotated[

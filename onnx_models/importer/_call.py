@@ -14,7 +14,7 @@ from onnx_models._builder import NetworkBuilder
 from onnx_models.errors import UnsupportedModelError
 from onnx_models.importer._limits import MAX_RANK, MAX_WORDS
 from onnx_models.importer._node import NodeInfo
-from onnx_models.importer._values import BATCH, Constant, Tensor, Value
+from onnx_models.importer._values import BATCH, Tensor, Value
 from onnx_models.importer._words import dimensions
 
 

@@ -1,15 +1,15 @@
 """Comparing the lowered network with onnxruntime, value by value.
 
 Every ONNX value that depends on the input is compared, and onnxruntime's result is then used in place of ours for what
-follows. So each node is judged by itself, on the very inputs that onnxruntime gave it, and the allowed difference is the
-rounding error of that one node: it does not grow with depth, and the first disagreement names the node that is wrong.
+follows. So each node is judged by itself, on the very inputs that onnxruntime gave it, and the allowed difference is
+the rounding error of that one node: it does not grow with depth, and the first disagreement names the node at fault.
 
 The allowed difference is the classical bound for inner products in any order of summation (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1): for y = b + sum of w_k x_k over n terms in arithmetic with unit
-roundoff u, |error| <= (n + 2) u (|b| + sum |w_k| |x_k|) to first order. We allow n + 8, for coefficients that are
-themselves computed (1/9 in a mean, scale/sqrt(variance) in a normalisation), and u |y| for storing y. u is that of the coarsest type that occurs
-among onnxruntime's values: 2^-24 for float32. A wrong pad or a transposed weight changes y by a sizeable part of
-sum |w_k| |x_k|, thousands of times more.
+Stability of Numerical Algorithms, 2nd ed., section 3.1): for y = b + sum of w_k x_k over n terms in arithmetic with
+unit roundoff u, |error| <= (n + 2) u (|b| + sum |w_k| |x_k|) to first order. We allow n + 8, for coefficients that are
+themselves computed (1/9 in a mean, scale/sqrt(variance) in a normalisation), and u |y| for storing y. u is that of the
+coarsest type that occurs among onnxruntime's values: 2^-24 for float32. A wrong pad or a transposed weight changes y by
+a sizeable part of sum |w_k| |x_k|, thousands of times more.
 
 What is compared is the network before fusing; the final network must then agree with it in float64.
 """
@@ -17,7 +17,7 @@ What is compared is the network before fusing; the final network must then agree
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,24 @@ from onnx_models.importer._words import quoted
 _LOGGER = logging.getLogger(__name__)
 
 _SEED = 20_250_217
+_FEWEST_INPUTS = 4
+_PRODUCTS = 2**31
+"""Multiplications of weights and values that all inputs together may take, except that the fewest are always used."""
+
 _CHUNK_ENTRIES = 2**23
 """Intermediate values held at once, per copy: 64 MiB in float64."""
 
 _FUSED_TOLERANCE = 1e-9
-"""Fusing changes float64 roundings only, each at most 1.1e-16 of the terms summed. Relative to the largest such sum in the
-network, 1e-9 lets their number and the layers behind them amplify that ten-million-fold."""
+"""Fusing changes float64 roundings only, each at most 1.1e-16 of the terms summed. Relative to the largest such sum in
+the network, 1e-9 lets their number and the layers behind them amplify that ten-million-fold."""
 
 _SKIP = "load_onnx(..., cross_check=False) skips this check"
 
 
 def cross_check(lowered: Lowered, network: ReluNetwork, model: onnx.ModelProto, graph: Graph) -> None:
     """Compares on 16 inputs: corners and random points of [0, 1]^n and [-1, 1]^n, and points of [-8, 8]^n.
+
+    Models of more than about 10^8 weights and uses of weights are compared on fewer, at least 4.
 
     Args:
         lowered: the network before fusing, with the ONNX values it stands for.
@@ -57,7 +63,8 @@ def cross_check(lowered: Lowered, network: ReluNetwork, model: onnx.ModelProto, 
         graph: the graph that was lowered.
 
     Raises:
-        CrossCheckError: a value differs by more than rounding explains; names the first node that does, and both values.
+        CrossCheckError: a value differs by more than rounding explains; the message names the first node whose value
+            does, and both values.
         ModelFileError: onnxruntime cannot run the model.
     """
     by_node: dict[int, list[Checkpoint]] = {}
@@ -66,7 +73,7 @@ def cross_check(lowered: Lowered, network: ReluNetwork, model: onnx.ModelProto, 
     names = [checkpoint.name for checkpoint in lowered.checkpoints]
     session = open_session(expose(model, names), graph.name, optimise=False)
     entries = sum(node.size for node in lowered.builder.nodes)
-    batch = _inputs(lowered.builder.nodes[0].size, session.get_inputs()[0].type)
+    batch = _inputs(lowered.builder.nodes, session.get_inputs()[0].type)
     rows = max(1, _CHUNK_ENTRIES // entries)
     compared = start = 0
     for results in run_chunks(session, batch, graph.name, rows=rows):
@@ -80,20 +87,36 @@ def cross_check(lowered: Lowered, network: ReluNetwork, model: onnx.ModelProto, 
             _compare_fused(lowered, network, chunk[usable], graph.name)
         compared += int(usable.sum())
     if not compared:
-        raise CrossCheckError(f"{graph.name}: onnxruntime overflows on every test input, nothing can be compared. {_SKIP}.")
+        raise CrossCheckError(
+            f"{graph.name}: onnxruntime overflows on every test input; nothing was compared. {_SKIP}."
+        )
     if compared < len(batch):
-        _LOGGER.warning("%s: onnxruntime overflows on %d of %d test inputs", graph.name, len(batch) - compared, len(batch))
+        lost = len(batch) - compared
+        _LOGGER.warning("%s: onnxruntime overflows on %d of %d test inputs", graph.name, lost, len(batch))
 
 
-def _inputs(size: int, element_type: str) -> Array:
-    """The test inputs, shape (16, size), exactly representable in the model's input type."""
-    random = np.random.default_rng(_SEED)
-    rows = [np.zeros(size), np.ones(size), -np.ones(size), np.full(size, 0.5)]
-    rows += [random.integers(0, 2, size).astype(np.float64) for _ in range(2)]
-    rows += [random.choice([-1.0, 1.0], size) for _ in range(2)]
-    for low, high, count in [(0.0, 1.0, 3), (-1.0, 1.0, 3), (-8.0, 8.0, 2)]:
-        rows += [random.uniform(low, high, size) for _ in range(count)]
-    rounded = np.array(rows, np.float16 if element_type == "tensor(float16)" else np.float32)
+def _inputs(nodes: Sequence[Node], element_type: str) -> Array:
+    """The test inputs, exactly representable in the model's input type; fewer where one evaluation takes long."""
+    random, size = np.random.default_rng(_SEED), nodes[0].size
+    rows = [
+        random.uniform(0.0, 1.0, size),
+        random.uniform(-1.0, 1.0, size),
+        random.integers(0, 2, size).astype(np.float64),
+        random.uniform(-8.0, 8.0, size),
+        np.zeros(size),
+        np.ones(size),
+        -np.ones(size),
+        np.full(size, 0.5),
+        random.integers(0, 2, size).astype(np.float64),
+        random.choice([-1.0, 1.0], size),
+        random.choice([-1.0, 1.0], size),
+        *random.uniform(0.0, 1.0, (2, size)),
+        *random.uniform(-1.0, 1.0, (2, size)),
+        random.uniform(-8.0, 8.0, size),
+    ]
+    products = sum(m.entries for node in nodes if isinstance(node, Affine) for m in node.maps)
+    count = max(_FEWEST_INPUTS, min(len(rows), _PRODUCTS // max(products, 1)))
+    rounded = np.array(rows[:count], np.float16 if element_type == "tensor(float16)" else np.float32)
     return rounded.astype(np.float64)
 
 
@@ -166,9 +189,10 @@ def _require_close(ours: _Rounded, expected: Array, checkpoint: Checkpoint, mode
     row, entry = np.unravel_index(int(excess.argmax()), excess.shape)
     position = tuple(int(k) for k in np.unravel_index(int(entry), checkpoint.tensor.shape))
     raise CrossCheckError(
-        f"{model}: the lowered network and onnxruntime disagree, first at {checkpoint.node.label}: entry {position} of "
-        f"{quoted(checkpoint.name)} is {expected[row, entry]:.9g} in onnxruntime and {ours.value[row, entry]:.9g} here; "
-        f"rounding explains a difference of {ours.error[row, entry]:.2g}. Please report the model; {_SKIP}."
+        f"{model}: the lowered network and onnxruntime disagree, first at {checkpoint.node.label}: "
+        f"entry {position} of {quoted(checkpoint.name)} is {expected[row, entry]:.9g} in onnxruntime and "
+        f"{ours.value[row, entry]:.9g} here; rounding explains a difference of {ours.error[row, entry]:.2g}. "
+        f"Please report the model; {_SKIP}."
     )
 
 
@@ -180,8 +204,8 @@ def _compare_fused(lowered: Lowered, network: ReluNetwork, batch: Array, model: 
     gap = np.abs(outputs - expected).max(axis=1)
     if (gap > _FUSED_TOLERANCE * np.maximum(first, second)).any():
         raise CrossCheckError(
-            f"{model}: fusing affine maps changed the outputs by {gap.max():.3g}; this is a bug, please report the model. "
-            f"{_SKIP}."
+            f"{model}: fusing affine maps changed the outputs by {gap.max():.3g}; this is a bug. "
+            f"Please report the model; {_SKIP}."
         )
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from onnx_models.errors import ModelFileError
 from onnx_models.importer._limits import MAX_ENTRIES, MAX_RANK
 from onnx_models.importer._node import NodeInfo
-from onnx_models.importer._tensors import to_array
+from onnx_models.importer._tensors import to_array, type_name
 from onnx_models.importer._values import Constant
 from onnx_models.importer._words import dimensions, listed, quoted
 
@@ -58,7 +58,8 @@ def read_graph(model: onnx.ModelProto, name: str) -> Graph:
     if len(proto.output) != 1:
         outputs = listed([quoted(v.name) for v in proto.output]) or "none"
         raise ModelFileError(
-            f"{name} has {len(proto.output)} outputs ({outputs}); one is expected. Export the model with its logits alone."
+            f"{name} has {len(proto.output)} outputs ({outputs}); one is expected. "
+            "Export the model with its logits alone."
         )
     shape, batched = _input_shape(value, name)
     nodes = tuple(_live_nodes([_node(node, name) for node in proto.node], proto.output[0].name))
@@ -77,7 +78,7 @@ def read_graph(model: onnx.ModelProto, name: str) -> Graph:
 
 def _single_input(model: onnx.ModelProto, name: str, weights: Mapping[str, TensorProto]) -> onnx.ValueInfoProto:
     """The input that is not a weight: files before IR version 4 list their weights among the inputs."""
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    inputs: list[onnx.ValueInfoProto] = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1:
         names = listed([quoted(value.name) for value in inputs]) or "none"
         raise ModelFileError(
@@ -92,8 +93,8 @@ def _input_shape(value: onnx.ValueInfoProto, name: str) -> tuple[tuple[int, ...]
     label = f"{name}: input {quoted(value.name)}"
     tensor = value.type.tensor_type
     if tensor.elem_type not in _INPUT_TYPES:
-        known = TensorProto.DataType.Name(tensor.elem_type) if tensor.elem_type in TensorProto.DataType.values() else "?"
-        raise ModelFileError(f"{label} has element type {known}; float32, float64 or float16 is expected.")
+        kind = type_name(tensor.elem_type)
+        raise ModelFileError(f"{label} has element type {kind}; float32, float64 or float16 is expected.")
     if not tensor.HasField("shape"):
         raise ModelFileError(f"{label} has no shape. Export the model with a fixed input shape.")
     raw: list[int | str] = [_dimension(d) for d in tensor.shape.dim[: MAX_RANK + 1]]
@@ -123,7 +124,7 @@ def _dimension(d: onnx.TensorShapeProto.Dimension) -> int | str:
 
 def _opset(model: onnx.ModelProto, name: str) -> int:
     """Version of the standard operator set that the model asks for."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
+    versions: list[int] = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
     newest = onnx.defs.onnx_opset_version()
     if not versions:
         raise ModelFileError(f"{name} does not say which operator set it uses; the file is truncated or damaged.")
@@ -143,7 +144,7 @@ def _node(proto: onnx.NodeProto, name: str) -> NodeInfo:
             attributes[attribute.name] = _plain(attribute)
         except ValueError as error:
             raise ModelFileError(
-                f"{name}: {proto.op_type} node {quoted(proto.name)}: attribute {quoted(attribute.name)} is damaged ({error})."
+                f"{name}: {proto.op_type} node {quoted(proto.name)}: attribute {quoted(attribute.name)} is damaged."
             ) from error
     return NodeInfo(proto.op_type, domain, proto.name, tuple(proto.input), tuple(proto.output), attributes)
 

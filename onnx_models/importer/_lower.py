@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from onnx_models._builder import NetworkBuilder
 from onnx_models.errors import UnsupportedModelError
@@ -65,8 +66,9 @@ def lower(graph: Graph) -> Lowered:
     return Lowered(builder, output, tuple(checkpoints))
 
 
-def _results(call: Call) -> Sequence[Value]:
+def _results(call: Call) -> list[Value]:
     entry = find(call.node.operator)
     assert entry is not None
     result = entry.handler(call)
-    return result if isinstance(result, (list, tuple)) else [result]
+    values = result if isinstance(result, list | tuple) else [result]
+    return [v if isinstance(v, Tensor) else np.asarray(v) for v in values]  # numpy makes scalars of 0-d results

@@ -16,7 +16,7 @@ from onnx_models.importer._tensors import declared_entries, is_external
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of the regular file at `path`; raises ModelFileError if there is none, or it is too large or unreadable."""
+    """The bytes of the regular file at `path`; raises ModelFileError if there is none, or it is too large."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -49,7 +49,7 @@ def parse(data: bytes, name: str, folder: Path | None) -> onnx.ModelProto:
         model.ParseFromString(data)
     except DecodeError as error:
         raise ModelFileError(
-            f"{name} is not an ONNX file, or it is truncated. Export the model with torch.onnx.export and copy it whole."
+            f"{name} is not an ONNX file, or it is truncated. Export the model to ONNX again, or copy it whole."
         ) from error
     _check_structure(model, name)
     if not all(isinstance(text, str) for text in _texts(model)):

@@ -1,4 +1,4 @@
-"""The table of supported operators. An operator is a function with a registration above it; nothing else knows its name.
+"""The table of supported operators. An operator is a function with a registration; nothing else knows its name.
 
     @operator("Transpose", attributes={"perm": ANY})
     def transpose(call: Call) -> Value:
@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from onnx_models.importer._call import Call
 from onnx_models.importer._node import NodeInfo
 from onnx_models.importer._values import Value
 
 Handler = Callable[[Call], Value | Sequence[Value]]
+
+HandlerT = TypeVar("HandlerT", bound=Handler)
 
 Rule = Callable[[NodeInfo, Sequence[bool]], str | None]
 """Given a node and which of its inputs depend on the network's input: what is wrong with that, or None."""
@@ -42,7 +44,7 @@ class Role(Enum):
     """Allowed only where nothing but shape changes follows (Softmax)."""
 
 
-def any_input(node: NodeInfo, varying: Sequence[bool]) -> str | None:
+def any_input(_node: NodeInfo, _varying: Sequence[bool]) -> str | None:
     """Every input may depend on the network's input."""
     return None
 
@@ -67,14 +69,14 @@ def constant_at(position: int) -> Rule:
     return rule
 
 
-def one_factor(node: NodeInfo, varying: Sequence[bool]) -> str | None:
+def one_factor(_node: NodeInfo, varying: Sequence[bool]) -> str | None:
     """At most one of the first two inputs may depend on the network's input."""
     if len(varying) > 1 and all(varying[:2]):
         return "it multiplies two values that both depend on the network's input, which is not piecewise linear"
     return None
 
 
-def constants_only(node: NodeInfo, varying: Sequence[bool]) -> str | None:
+def constants_only(_node: NodeInfo, varying: Sequence[bool]) -> str | None:
     """No input may depend on the network's input; the operator is only evaluated at load time."""
     if any(varying):
         return "it is supported for constants only, not for values that depend on the network's input"
@@ -116,10 +118,10 @@ def operator(
     rule: Rule = any_input,
     outputs: int | None = 1,
     role: Role = Role.ORDINARY,
-) -> Callable[[Handler], Handler]:
+) -> Callable[[HandlerT], HandlerT]:
     """Registers the decorated function for the ONNX operator `name`; arguments as in `Operator`."""
 
-    def register(handler: Handler) -> Handler:
+    def register(handler: HandlerT) -> HandlerT:
         assert name not in _OPERATORS, name
         _OPERATORS[name] = Operator(name, handler, dict(attributes or {}), rule, outputs, role)
         return handler
@@ -128,5 +130,5 @@ def operator(
 
 
 def registry() -> Mapping[str, Operator]:
-    """All operators registered so far, by name, read-only. Look operators up in `operators`, which registers them all."""
+    """All operators registered so far, by name, read-only. Look them up in `operators`, which registers them all."""
     return MappingProxyType(_OPERATORS)

@@ -1,4 +1,4 @@
-"""The model as onnxruntime is given it: only what the output needs, a final Softmax left out, no newer than necessary."""
+"""The model as onnxruntime is given it: what the output needs, without a final Softmax, no newer than necessary."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ _IR_VERSION = 10
 _OPSET = 8
 """The oldest operator set that is imported at all."""
 
+_ONLY_NEW_TYPES = {"Cast": 25}
+"""Operators whose definitions after that operator set only add element types, none of which is read here."""
+
 
 def keep_live(model: onnx.ModelProto, graph: Graph) -> None:
     """Removes from `model` the nodes and weights that the graph's output does not need."""
@@ -29,7 +32,7 @@ def keep_live(model: onnx.ModelProto, graph: Graph) -> None:
 
 
 def prepare(model: onnx.ModelProto, graph: Graph) -> None:
-    """Changes `model`, live and sound, into an equivalent that onnxruntime accepts; a final Softmax becomes Identity.
+    """Changes `model`, live and sound, into one that onnxruntime accepts; a final Softmax becomes an Identity.
 
     The operator set is lowered to the oldest in which every operator that occurs has the same definition, so that a
     model written for a newer set than onnxruntime knows still runs where it does not use anything new.
@@ -39,11 +42,17 @@ def prepare(model: onnx.ModelProto, graph: Graph) -> None:
         if entry is not None and entry.role is Role.FINAL:
             node.op_type = "Identity"
             del node.attribute[:]
-    since = [onnx.defs.get_schema(node.op_type, graph.opset).since_version for node in model.graph.node]
+    since = [_since(node.op_type, graph.opset) for node in model.graph.node]
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", max([_OPSET, *since])))
     model.ir_version = min(model.ir_version, _IR_VERSION)
     _set_outputs(model, [graph.output_name])
+
+
+def _since(operator: str, opset: int) -> int:
+    """The operator set in which the operator got the meaning it has in `opset`, for the element types read here."""
+    since: int = onnx.defs.get_schema(operator, opset).since_version
+    return min(since, _ONLY_NEW_TYPES.get(operator, since))
 
 
 def expose(model: onnx.ModelProto, values: Sequence[str]) -> bytes:

@@ -74,9 +74,7 @@ def window_axes(call: Call, lengths: Sequence[int], kernel: Sequence[int]) -> tu
     return axes
 
 
-def _pads(
-    call: Call, lengths: Sequence[int], extents: Sequence[int], strides: Sequence[int]
-) -> list[tuple[int, int]]:
+def _pads(call: Call, lengths: Sequence[int], extents: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
     """(before, after) for each axis, from `pads` or `auto_pad`."""
     rank, automatic = len(lengths), call.attribute("auto_pad", "NOTSET")
     if automatic == "VALID":

@@ -12,7 +12,7 @@ from onnx_models.importer._limits import MAX_ENTRIES, MAX_RANK
 from onnx_models.importer._values import Constant
 from onnx_models.importer._words import dimensions, quoted
 
-_STORAGE = {
+_STORAGE: dict[int, tuple[str, int]] = {
     TensorProto.FLOAT: ("float_data", 4),
     TensorProto.DOUBLE: ("double_data", 8),
     TensorProto.FLOAT16: ("int32_data", 2),
@@ -38,7 +38,7 @@ def declared_entries(tensor: TensorProto, model: str) -> int:
     label = f"{model}: tensor {quoted(tensor.name)}"
     if len(tensor.dims) > MAX_RANK or any(d < 0 for d in tensor.dims):
         raise ModelFileError(f"{label} has the shape {dimensions(tensor.dims[:MAX_RANK])}, which is not a sound shape.")
-    entries = math.prod(tensor.dims)
+    entries = math.prod(int(d) for d in tensor.dims)
     if entries > MAX_ENTRIES:
         raise ModelFileError(f"{label} declares {dimensions(tensor.dims)} entries; at most {MAX_ENTRIES} are read.")
     if tensor.data_type in _STORAGE and not is_external(tensor):
@@ -82,13 +82,17 @@ def to_array(tensor: TensorProto, model: str) -> Constant:
     return values
 
 
+def type_name(number: int) -> str:
+    """What ONNX calls the element type of that number."""
+    known = {int(value): str(name) for name, value in TensorProto.DataType.items()}
+    return f"{known.get(number, 'unknown')} ({number})"
+
+
 def _storage(tensor: TensorProto, model: str) -> tuple[str, int]:
     storage = _STORAGE.get(tensor.data_type)
     if storage is None:
-        known = TensorProto.DataType.Name(tensor.data_type) if tensor.data_type in TensorProto.DataType.values() else "?"
         raise ModelFileError(
-            f"{model}: tensor {quoted(tensor.name)} has element type {known} ({tensor.data_type}); "
+            f"{model}: tensor {quoted(tensor.name)} has element type {type_name(tensor.data_type)}; "
             "float16, float32, float64, integers and bool are read."
         )
     return storage
-

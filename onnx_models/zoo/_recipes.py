@@ -13,7 +13,7 @@ ARCHITECTURES = MappingProxyType(
         "small": "dense 64-24-10",
         "dense": "dense 64-32-32-10",
         "conv": "conv 6 (4x4, stride 2), conv 12 (3x3, stride 2), dense 10",
-        "pool": "conv 6 (3x3), batch norm, max-pool 2x2, dense 10",
+        "pool": "conv 4 (3x3), batch norm, max-pool 2x2, dense 10",
         "residual": "conv 3 (4x4, stride 2), residual block of two conv 3 (3x3) with batch norm, dense 10",
     }
 )

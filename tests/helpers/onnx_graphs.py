@@ -101,7 +101,7 @@ def inputs_for(model: onnx.ModelProto, rows: int = 6, *, scale: float = 2.0) -> 
     rng = np.random.default_rng(0)
     tensor = model.graph.input[0].type.tensor_type
     dims = [d.dim_value for d in tensor.shape.dim]
-    shape = dims[1:] if dims[0] in (0, 1) and len(dims) > 1 or dims[0] == 0 else dims
+    shape = dims[1:] if (dims[0] in (0, 1) and len(dims) > 1) or dims[0] == 0 else dims
     x = rng.uniform(-scale, scale, (rows, *shape))
     x[::2] = np.round(x[::2])
     return x.astype(helper.tensor_dtype_to_np_dtype(tensor.elem_type))
@@ -143,7 +143,15 @@ def _convolution(g: GraphBuilder, rng: np.random.Generator, value: str, shape: t
     weight = weights(rng, out, shape[0] // groups, *kernel)
     extra = [weights(rng, out)] if rng.random() < 0.7 else []
     node = g.node(
-        "Conv", value, weight, *extra, strides=strides, dilations=dilations, pads=pads, group=groups, kernel_shape=kernel
+        "Conv",
+        value,
+        weight,
+        *extra,
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        group=groups,
+        kernel_shape=kernel,
     )
     return node, (out, *sizes)
 
@@ -195,9 +203,13 @@ def _rearrange(g: GraphBuilder, rng: np.random.Generator, value: str, shape: tup
     axis = int(rng.integers(0, len(shape)))
     if kind == 1:
         other = g.node("Neg", value)
-        return g.node("Concat", value, other, axis=axis + 1), tuple(2 * d if k == axis else d for k, d in enumerate(shape))
+        return g.node("Concat", value, other, axis=axis + 1), tuple(
+            2 * d if k == axis else d for k, d in enumerate(shape)
+        )
     where = rng.integers(0, shape[axis], int(rng.integers(1, shape[axis] + 1)))
-    return g.node("Gather", value, where, axis=axis + 1), tuple(len(where) if k == axis else d for k, d in enumerate(shape))
+    return g.node("Gather", value, where, axis=axis + 1), tuple(
+        len(where) if k == axis else d for k, d in enumerate(shape)
+    )
 
 
 def _dense(g: GraphBuilder, rng: np.random.Generator, value: str, shape: tuple[int, ...]) -> Any:

@@ -23,7 +23,8 @@ def naive_logits(network: ReluNetwork, x: np.ndarray) -> list[Fraction]:
             for source, linear_map in zip(node.inputs, node.maps, strict=True):
                 weight = linear_map.to_sparse().toarray()
                 for i, row in enumerate(weight):
-                    total[i] += sum((Fraction(float(w)) * v for w, v in zip(row, values[source], strict=True)), Fraction())
+                    for w, v in zip(row, values[source], strict=True):
+                        total[i] += Fraction(float(w)) * v
             values.append(total)
         else:
             values.append([max(v, Fraction()) for v in values[node.input]])

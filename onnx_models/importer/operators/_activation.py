@@ -47,7 +47,7 @@ def absolute(call: Call) -> Value:
 
 @operator("Clip", attributes={"min": ANY, "max": ANY}, rule=constants_from(1))
 def clip(call: Call) -> Value:
-    """y = min(max(x, low), high); either bound may be absent. Bounds are attributes before opset 11, inputs from then on.
+    """y = min(max(x, low), high); either bound may be absent. They are attributes before opset 11, then inputs.
 
     The upper bound is applied to the result of the lower one, so that interval bounds stay within [low, high].
     """

@@ -6,7 +6,7 @@ import numpy as np
 
 from onnx_models.importer._call import Call
 from onnx_models.importer._registry import ANY, Role, constants_only, operator
-from onnx_models.importer._values import BATCH, Constant, Tensor
+from onnx_models.importer._values import BATCH, Constant, Tensor, simplified
 
 
 @operator(
@@ -26,14 +26,11 @@ def constant(call: Call) -> Constant:
 def shape(call: Call) -> Constant:
     """The input's shape, part of it from opset 15 on; a dynamic batch stays a symbol in it."""
     value = call.value(0)
-    lengths = np.array(value.shape, np.int64)
-    start, end = call.attribute("start", 0), call.attribute("end", None)
+    lengths: list[object] = list(value.shape)
     if call.batched and isinstance(value, Tensor):
-        lengths = lengths.astype(object)
         lengths[0] = BATCH
-        symbolic: Constant = lengths[start:end]
-        return symbolic if BATCH in list(symbolic) else symbolic.astype(np.int64)
-    return lengths[start:end]
+    part = lengths[call.attribute("start", 0) : call.attribute("end", None)]
+    return simplified(np.array(part, object))
 
 
 @operator("ConstantOfShape", attributes={"value": ANY}, rule=constants_only)

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnx_models.importer._call import Call
 from onnx_models.importer._lowering import common_shape, rearrange
-from onnx_models.importer._registry import ANY, any_input, constant_at, constants_from, operator
+from onnx_models.importer._registry import ANY, constant_at, constants_from, operator
 from onnx_models.importer._values import BATCH, Padding, Tensor, Value
 
 _WHOLE = 2**31 - 1
@@ -64,7 +64,7 @@ def gather(call: Call) -> Value:
     value, positions = call.value(0), np.asarray(call.value(1))
     axis = _axis(call, [value], int(call.attribute("axis", 0)))
     length = value.shape[axis]
-    if positions.dtype == object or positions.size and not -length <= positions.min() <= positions.max() < length:
+    if positions.dtype == object or not np.all((-length <= positions) & (positions < length)):
         call.refuse(f"reads positions outside its {length} entries along axis {axis}")
     call.spend((*value.shape[:axis], *positions.shape, *value.shape[axis + 1 :]))
     where = positions.astype(np.int64) % max(length, 1)
@@ -73,7 +73,7 @@ def gather(call: Call) -> Value:
 
 @operator("Slice", attributes={"starts": ANY, "ends": ANY, "axes": ANY}, rule=constants_from(1))
 def slice_(call: Call) -> Value:
-    """y = every step-th entry between start and end along some axes. Attributes before opset 10, inputs from then on."""
+    """y = every step-th entry from start to end along some axes. Attributes before opset 10, then inputs."""
     value = call.value(0)
     starts, ends = call.optional_integers(1, "starts"), call.optional_integers(2, "ends")
     if starts is None or ends is None:
@@ -105,12 +105,12 @@ def expand(call: Call) -> Value:
 
 @operator("Where", rule=constant_at(0))
 def where(call: Call) -> Value:
-    """y = a where a constant mask holds, otherwise b; ReLU units whose result no mask lets through are dropped later."""
+    """y = a where a constant mask holds, otherwise b. ReLU units that no mask lets through are dropped later."""
     mask = np.asarray(call.value(0)).astype(np.bool_)
     first, second = call.value(1), call.value(2)
     shape = common_shape(call, [mask, first, second])
     call.spend(shape)
-    return rearrange(call, [first, second], lambda a, b: np.where(mask, a, b))
+    return rearrange(call, [first, second], lambda a, b: np.asarray(np.where(mask, a, b)))
 
 
 @operator(
@@ -153,8 +153,6 @@ def _pads(call: Call, rank: int) -> tuple[list[int], list[int]]:
 
 
 def _axis(call: Call, values: Sequence[Value], axis: int, *, batch_allowed: bool = False) -> int:
-    """`axis` from the front; it may be axis 0 of a dynamic batch only if no value depends on the input, or so allowed."""
+    """`axis` from the front; axis 0 of a dynamic batch only for constants, and where the caller allows it."""
     constant = not any(isinstance(v, Tensor) for v in values)
     return call.axis(axis, len(values[0].shape), batch_allowed=batch_allowed or constant)
-
-

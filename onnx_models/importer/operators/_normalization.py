@@ -16,7 +16,7 @@ from onnx_models.importer._values import Value
     rule=constants_from(1),
 )
 def batch_normalization(call: Call) -> Value:
-    """y = scale (x - mean) / sqrt(variance + epsilon) + bias, with stored mean and variance of each channel (axis 1)."""
+    """y = scale (x - mean) / sqrt(variance + epsilon) + bias, with stored statistics of each channel (axis 1)."""
     tensor = call.tensor()
     channels = tensor.shape[1] if len(tensor.shape) > 1 else 0
     parameters = [call.numbers(k) for k in range(1, 5)]

@@ -58,7 +58,7 @@ def softmax(call: Call) -> Value:
     if np.prod(together) != tensor.size:
         call.refuse(f"normalises only part of its input (shape {tensor.shape}), so it cannot be left out")
     call.builder.notes.append(
-        f"The final {call.node.label} was left out: the values before it have the same order, and margins refer to them."
+        f"The final {call.node.label} was left out: the values before it have the same order; margins refer to them."
     )
     return tensor
 

@@ -38,9 +38,7 @@ def average_pool(call: Call) -> Value:
         positions = _positions(call, tensor, k, axis)
         weights = _mean_weights(call, axis, positions, padded=padded)
         shape = [1] * k + [len(positions)] + [1] * (len(tensor.shape) - k - 1) + [1]
-        tensor = weighted_sum(
-            call, tensor, _windows(tensor, k, positions, axis.length), weights.reshape(shape)
-        )
+        tensor = weighted_sum(call, tensor, _windows(tensor, k, positions, axis.length), weights.reshape(shape))
     return tensor
 
 

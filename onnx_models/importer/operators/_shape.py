@@ -41,12 +41,11 @@ def reshape(call: Call) -> Value:
 def _resolved(call: Call, shape: tuple[int, ...], entries: tuple[int, ...], target: list[Any]) -> tuple[int, ...]:
     """`target` without 0 and -1, for the lengths `entries` at the end of `shape`."""
     skipped, lengths = len(shape) - len(entries), []
-    for k, length in enumerate(target):
-        if length == 0 and not call.attribute("allowzero", 0):
-            if k + skipped >= len(shape):
-                call.refuse(f"copies dimension {k + skipped} of the shape {shape}, which has none")
-            length = shape[k + skipped]
-        lengths.append(length)
+    for k, length in enumerate(target, start=skipped):
+        copied = length == 0 and not call.attribute("allowzero", 0)
+        if copied and k >= len(shape):
+            call.refuse(f"copies dimension {k} of the shape {shape}, which has none")
+        lengths.append(shape[k] if copied else length)
     known, total = math.prod(d for d in lengths if d != -1), math.prod(entries)
     if lengths.count(-1) == 1 and known > 0 and total % known == 0:
         lengths[lengths.index(-1)] = total // known

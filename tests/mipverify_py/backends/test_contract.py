@@ -240,7 +240,7 @@ def test_a_start_for_a_linear_program_does_no_harm(backend: str) -> None:
 
 @every_backend
 def test_a_loose_gap_is_bracketed(backend: str) -> None:
-    model = relu_model(3, inputs=8, units=16)
+    model = relu_model(3, inputs=8, units=13)
     limits = SolveLimits(gap_absolute=0.5, gap_relative=0.0)
     loose, tight = solve(backend, model, limits), solve(backend, model)
     assert loose.status is tight.status is SolveStatus.OPTIMAL
@@ -316,7 +316,7 @@ def test_random_linear_programs(backend: str, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_all_agree_on_big_m_models(seed: int) -> None:
-    model = relu_model(seed, inputs=8, units=14)
+    model = relu_model(seed, inputs=6, units=12)
     optima = {backend: solve(backend, model) for backend in BACKENDS}
     assert {s.status for s in optima.values()} == {SolveStatus.OPTIMAL}
     reference = optima[BACKENDS[0]].objective

@@ -115,7 +115,7 @@ def _wrong_inputs(folder: Path) -> None:
     header = bytes((0, 0, 8, 3)) + struct.pack(">3I", 10, 28, 28)
     (folder / "mnist" / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + bytes(100)))
     (folder / "cifar").mkdir()
-    (folder / "cifar" / "test_batch").write_bytes(pickle.dumps({}))
+    (folder / "cifar" / "test_batch").write_bytes(pickle.dumps(print))  # unpickling it would run code of its choice
 
 
 @pytest.fixture

@@ -91,7 +91,10 @@ MISTAKES = {
         "model.onnx --dataset mnist --data-dir folder --index 0",
         "folder: has no t10k-images-idx3-ubyte nor",
     ),
-    "pickled data set": ("model.onnx --dataset cifar10 --data-dir cifar --index 0", "use the binary version"),
+    "data set with code": (
+        "model.onnx --dataset cifar10 --data-dir cifar --index 0",
+        "names builtins.print, which no CIFAR-10 batch needs; nothing in it was run",
+    ),
     "model is junk": ("junk.onnx x.npy", "junk.onnx"),
     "model is cut off": ("cut.onnx x.npy", "cut.onnx"),
     # inputs that do not fit the model

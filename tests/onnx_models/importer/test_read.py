@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -128,7 +129,8 @@ HOSTILE: list[tuple[str, bytes, str]] = [
     ("two inputs", changed(_do("m.graph.input.append(helper.make_tensor_value_info('z', 1, ['N', 4]))")),
      "has 2 inputs ('x', 'z'); exactly one is expected"),
     ("no input", changed(_do("del m.graph.input[:]")), "has 0 inputs (none)"),
-    ("two outputs", changed(_do("m.graph.output.append(onnx.ValueInfoProto(name='v0'))")), "has 2 outputs ('v1', 'v0')"),
+    ("two outputs", changed(_do("m.graph.output.append(onnx.ValueInfoProto(name='v0'))")),
+     "has 2 outputs ('v1', 'v0')"),
     ("no output", changed(_do("del m.graph.output[:]")), "has 0 outputs"),
     ("integer input", changed(_element_type(TensorProto.INT64)), "has element type INT64"),
     ("untyped input", changed(_do("m.graph.input[0].ClearField('type')")), "has element type UNDEFINED"),
@@ -145,9 +147,10 @@ HOSTILE: list[tuple[str, bytes, str]] = [
     ("negative dimension", changed(_dims(-4, -3)), "which is not a sound shape"),
     ("many dimensions", changed(_dims(*[1] * 100)), "which is not a sound shape"),
     ("huge weights together",
-     changed(_then(_external(location="w.bin"), _dims(2**25 + 1, 1), _do("m.graph.initializer.append(m.graph.initializer[0]);"
-             "m.graph.initializer[-1].name = 'more'"))), "declares more than"),
-    ("strange element type", changed(_do("m.graph.initializer[0].data_type = 77")), "has element type ? (77)"),
+     changed(_then(_external(location="w.bin"), _dims(2**25 + 1, 1),
+                   _do("m.graph.initializer.append(m.graph.initializer[0]); m.graph.initializer[-1].name = 'more'"))),
+     "declares more than"),
+    ("strange element type", changed(_do("m.graph.initializer[0].data_type = 77")), "has element type unknown (77)"),
     ("text weights", changed(_do("m.graph.initializer[0].data_type = 8")), "STRING"),
     ("constant too short", changed(_constant_attribute), "should hold 4000000 bytes, it holds 12"),
     ("sparse weights", changed(_do("m.graph.sparse_initializer.add()")), "has sparse weights"),
@@ -159,7 +162,8 @@ HOSTILE: list[tuple[str, bytes, str]] = [
     ("too few inputs", changed(_do("del m.graph.node[0].input[1:]")), "is not a sound ONNX model"),
     ("attribute of the wrong type", changed(_do("m.graph.node[0].attribute.add(name='transB', type=1, f=1.0)")),
      "is not a sound ONNX model"),
-    ("attribute without type", changed(_do("m.graph.node[0].attribute.add(name='transB')")), "is not a sound ONNX model"),
+    ("attribute without type", changed(_do("m.graph.node[0].attribute.add(name='transB')")),
+     "is not a sound ONNX model"),
     ("attribute of a function", changed(_do("m.graph.node[0].attribute.add(name='transB', type=2, ref_attr_name='q')")),
      "attribute 'transB' is damaged"),
     ("names that are not text", changed(_do("m.graph.node[1].name = 'unusual'")).replace(b"unusual", b"\xff\xfe sual"),
@@ -236,10 +240,8 @@ def test_damaged_files_are_refused_or_still_sound(data: st.DataObject) -> None:
         raw[position] = data.draw(st.integers(0, 255))
     else:
         del raw[position:]
-    try:
+    with contextlib.suppress(ModelError):
         load_onnx_bytes(bytes(raw), "damaged.onnx")
-    except ModelError as error:
-        assert str(error)
 
 
 # ---------------------------------------------------------------------------------------------------------------- paths
@@ -356,7 +358,7 @@ def test_a_link_inside_the_folder_is_followed(tmp_path: Path) -> None:
     assert load_onnx(path).output_size == 3
 
 
-# ---------------------------------------------------------------------------------------------------------- amplification
+# -------------------------------------------------------------------------------------------------------- amplification
 
 
 def grow_by_concat(graph: GraphBuilder) -> str:
@@ -392,7 +394,9 @@ def grow_by_product(graph: GraphBuilder) -> str:
 
 
 def grow_by_broadcast(graph: GraphBuilder) -> str:
-    column = graph.node("Reshape", graph.node("Gather", "x", np.zeros(2**14, np.int64), axis=1), np.array([-1, 2**14, 1]))
+    column = graph.node(
+        "Reshape", graph.node("Gather", "x", np.zeros(2**14, np.int64), axis=1), np.array([-1, 2**14, 1])
+    )
     return graph.node("Add", column, np.zeros((1, 2**14)))
 
 
@@ -417,19 +421,33 @@ def grow_by_convolution(graph: GraphBuilder) -> str:
     return graph.node("Conv", image, np.ones((1, 1, 1, 1)), pads=[2**30] * 4)
 
 
+def grow_by_padding_and_stride(graph: GraphBuilder) -> str:
+    image = graph.node("Reshape", "x", np.array([-1, 1, 2, 2]))
+    return graph.node("Conv", image, np.ones((1, 1, 1, 1)), pads=[2**30] * 4, strides=[2**30] * 2)
+
+
+def grow_by_kernel(graph: GraphBuilder) -> str:
+    pixels = graph.node("Gather", "x", np.zeros(96 * 96, np.int64), axis=1)
+    image = graph.node("Reshape", pixels, np.array([-1, 1, 96, 96]))
+    return graph.node("Conv", image, np.ones((1, 1, 48, 48)))
+
+
 def grow_by_mask(graph: GraphBuilder) -> str:
     mask = graph.node("Equal", np.zeros((2**20, 1)), np.zeros((1, 2**20)))
     return graph.node("Where", mask, "x", np.float32(0))
 
 
 def grow_by_pool(graph: GraphBuilder) -> str:
-    value = graph.node("Reshape", graph.node("Gather", "x", np.zeros(2**16, np.int64), axis=1), np.array([-1, 1, 2**16]))
+    value = graph.node(
+        "Reshape", graph.node("Gather", "x", np.zeros(2**16, np.int64), axis=1), np.array([-1, 1, 2**16])
+    )
     return graph.node("MaxPool", value, kernel_shape=[2**15])
 
 
 GROWTH = [
     grow_by_concat, grow_by_expand, grow_by_constant, grow_by_padding, grow_by_gather, grow_by_product,
-    grow_by_broadcast, grow_by_rank, grow_by_repetition, grow_by_convolution, grow_by_mask, grow_by_pool,
+    grow_by_broadcast, grow_by_rank, grow_by_repetition, grow_by_convolution, grow_by_padding_and_stride,
+    grow_by_kernel, grow_by_mask, grow_by_pool,
 ]  # fmt: skip
 
 

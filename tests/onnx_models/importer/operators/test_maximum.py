@@ -58,9 +58,7 @@ REDUCTIONS: list[tuple[str, list[Any], dict[str, Any], int]] = [
 
 
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
-@pytest.mark.parametrize(
-    ("inputs", "attributes", "opset"), [c[1:] for c in REDUCTIONS], ids=[c[0] for c in REDUCTIONS]
-)
+@pytest.mark.parametrize(("inputs", "attributes", "opset"), [c[1:] for c in REDUCTIONS], ids=[c[0] for c in REDUCTIONS])
 def test_reductions(operator: str, inputs: list[Any], attributes: dict[str, Any], opset: int) -> None:
     check(single(operator, (2, 3, 4), *inputs, opset=opset, **attributes))
 

@@ -29,9 +29,7 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
     ("operator", "inputs", "attributes", "opset"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
 )
 @pytest.mark.parametrize("batch", ["N", 1])
-def test_agrees(
-    operator: str, inputs: list[Any], attributes: dict[str, Any], opset: int, batch: str | int
-) -> None:
+def test_agrees(operator: str, inputs: list[Any], attributes: dict[str, Any], opset: int, batch: str | int) -> None:
     check(single(operator, (2, 3, 4), *inputs, opset=opset, batch=batch, **attributes))
 
 

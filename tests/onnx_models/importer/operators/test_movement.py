@@ -47,7 +47,9 @@ CASES: list[tuple[str, str, list[Any], dict[str, Any], int]] = [
 ]
 
 
-@pytest.mark.parametrize(("operator", "inputs", "attributes", "opset"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "opset"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_agrees(operator: str, inputs: list[Any], attributes: dict[str, Any], opset: int, batch: str | int) -> None:
     network = check(single(operator, (2, 3, 4), *inputs, opset=opset, batch=batch, **attributes))
@@ -70,7 +72,9 @@ SPLITS: list[tuple[str, list[Any], dict[str, Any], int, int]] = [
 ]
 
 
-@pytest.mark.parametrize(("inputs", "attributes", "outputs", "opset"), [c[1:] for c in SPLITS], ids=[c[0] for c in SPLITS])
+@pytest.mark.parametrize(
+    ("inputs", "attributes", "outputs", "opset"), [c[1:] for c in SPLITS], ids=[c[0] for c in SPLITS]
+)
 @pytest.mark.parametrize("which", [0, -1])
 def test_split(inputs: list[Any], attributes: dict[str, Any], outputs: int, opset: int, which: int) -> None:
     model = single("Split", (2, 3, 4), *inputs, opset=opset, outputs=outputs, **attributes)
@@ -159,7 +163,9 @@ REFUSALS: list[tuple[str, str, list[Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("operator", "inputs", "attributes", "message"), [c[1:] for c in REFUSALS], ids=[c[0] for c in REFUSALS])
+@pytest.mark.parametrize(
+    ("operator", "inputs", "attributes", "message"), [c[1:] for c in REFUSALS], ids=[c[0] for c in REFUSALS]
+)
 def test_what_they_refuse(operator: str, inputs: list[Any], attributes: dict[str, Any], message: str) -> None:
     outputs = 2 if operator == "Split" else 1
     with pytest.raises(UnsupportedModelError, match=message):

@@ -109,7 +109,9 @@ class TestComputedShapes:
 
     def test_part_of_a_shape(self) -> None:
         graph = GraphBuilder((2, 3), opset=15)
-        target = graph.node("Concat", integers(0), graph.node("Shape", "x", start=2), graph.node("Shape", "x", start=1, end=2), axis=0)
+        target = graph.node(
+            "Concat", integers(0), graph.node("Shape", "x", start=2), graph.node("Shape", "x", start=1, end=2), axis=0
+        )
         check(graph.model(graph.node("Reshape", "x", target)))
 
     def test_expand_as_the_exporter_writes_it(self) -> None:
