@@ -18,7 +18,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-all check lint types layers lengths docs bench zoo lock clean
+.PHONY: help install demo test test-all check lint types layers lengths docs bench zoo examples lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,12 @@ bench: $(STAMP)  ## Measured comparisons: backends, and loading of larger models
 
 zoo: $(STAMP)  ## Train the bundled models again
 	$(BIN)/python -m onnx_models.zoo.train --page docs/reference/zoo.md
+
+examples: $(STAMP)  ## Run the examples in README and tutorial again and update the outputs shown
+	@folder="$$(mktemp -d)"; trap 'rm -rf "$$folder"' EXIT; python="$(CURDIR)/$(BIN)/python"; \
+	for page in README.md docs/tutorial/quickstart.md; do \
+	  (cd "$$folder" && "$$python" "$(CURDIR)/tests/docs/run_page.py" "$(CURDIR)/$$page" --update); \
+	done
 
 lock: $(STAMP)  ## Write constraints.txt from what is installed in .venv
 	$(BIN)/python tests/checks/lock.py > constraints.txt.new

@@ -178,6 +178,8 @@ def _repair(search: Search, encoding: Encoding, point: Array) -> None:
         if limits.seconds == 0.0:
             return
         solution = solve_isolated(search.options.backend, replace(cell, row_lower=row_lower), limits)
+        if solution.status is SolveStatus.INTERRUPTED:
+            raise KeyboardInterrupt
         if solution.point is not None and search.offer(solution.point[encoding.inputs]):
             return
 

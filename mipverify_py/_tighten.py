@@ -23,7 +23,7 @@ from bounds import (
 from mipverify_py._enums import Tightening
 from mipverify_py._options import Options
 from mipverify_py._tolerances import CLAIM_PADDING
-from mipverify_py.backends import SolveLimits, solve_isolated
+from mipverify_py.backends import SolveLimits, SolveStatus, solve_isolated
 from onnx_models import ReluNetwork
 
 MIP_SECONDS_PER_UNIT = 5.0
@@ -119,6 +119,9 @@ class _MipTightening:
             threads=options.threads,
             seed=options.seed,
         )
-        claim = solve_isolated(options.backend, model, limits).dual_bound
+        solution = solve_isolated(options.backend, model, limits)
+        if solution.status is SolveStatus.INTERRUPTED:  # a Ctrl-C means the whole query, not this one solve
+            raise KeyboardInterrupt
         self.solves += 1
+        claim = solution.dual_bound
         return -np.inf if claim is None else claim - CLAIM_PADDING * (1.0 + abs(claim))

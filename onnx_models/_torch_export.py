@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib.util
 import io
 import logging
 import operator
 import warnings
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,7 +129,7 @@ def _export(module: torch.nn.Module, example: torch.Tensor) -> tuple[bytes, str]
     """The module as a serialised ONNX model with a dynamic batch dimension, and the operator of its last node."""
     import torch
 
-    if importlib.util.find_spec("onnxscript") is None:
+    if find_spec("onnxscript") is None:
         raise ModelError("torch.onnx.export needs the package onnxscript: pip install onnxscript.")
     try:
         with _quiet_exporter():

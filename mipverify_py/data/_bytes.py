@@ -14,6 +14,8 @@ from onnx_models.errors import InputError
 LARGEST = 2**30
 """Bytes that any one file may hold once decompressed: above every data set read here, below the memory of a laptop."""
 
+_BLOCK = 2**20
+
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -39,10 +41,22 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
+def read_up_to(stream: BinaryIO, count: int) -> bytes:
+    """The next bytes, `count` of them if there are as many.
+
+    They are read in blocks: a stream asked for all at once takes the memory before it knows how many there are.
+    """
+    blocks = []
+    while count > 0 and (block := stream.read(min(count, _BLOCK))):
+        blocks.append(block)
+        count -= len(block)
+    return b"".join(blocks)
+
+
 def read_all(path: Path, limit: int = LARGEST) -> bytes:
     """The decompressed contents; raises InputError if there are more than `limit` bytes."""
     with opened(path) as stream:
-        data = stream.read(limit + 1)
+        data = read_up_to(stream, limit + 1)
     if len(data) > limit:
         raise InputError(f"{path}: holds more than {limit} bytes; split it into smaller files.")
     return data

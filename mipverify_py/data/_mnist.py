@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mipverify_py.data._bytes import LARGEST, opened
+from mipverify_py.data._bytes import LARGEST, opened, read_up_to
 from mipverify_py.data._dataset import DataSet
 from onnx_models.errors import InputError
 
@@ -71,7 +71,7 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         count = math.prod(shape)
         if not 0 < count <= LARGEST:
             raise InputError(f"{path}: declares shape {shape}, {count} bytes; between 1 and {LARGEST} are accepted.")
-        data = stream.read(count + 1)
+        data = read_up_to(stream, count + 1)
     if len(data) != count:
         found = f"only {len(data)}" if len(data) < count else "more"
         raise InputError(f"{path}: declares shape {shape}, {count} bytes, but holds {found}; the file is damaged.")

@@ -1,15 +1,20 @@
-"""Runs the examples of one Markdown page in the current folder: `python tests/docs/run_page.py PAGE`.
+"""Runs the examples of one Markdown page in the current folder: `python tests/docs/run_page.py PAGE [--update]`.
 
 `python` blocks run in order in one namespace. Each line of a `bash` block is one command; only `verify` can be run, and
 it has to end with the exit code that a comment `# exit N` behind it names, or with 0. Blocks in other languages are
 shown and not run: `console` (installation), `text` and `json` (output), `toml`.
+
+With `--update` a `text` block that directly follows one that ran is replaced by what was printed.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +30,7 @@ class ExampleError(Exception):
 
 
 class Block(NamedTuple):
-    """A fenced block of a page: its language, its text without indentation, and the line where the text begins."""
+    """A fenced block: its language, its text without indentation, and the line where the text begins."""
 
     language: str
     body: str
@@ -34,21 +39,29 @@ class Block(NamedTuple):
 
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a Markdown page, in order."""
-    found = []
-    for match in _FENCE.finditer(page):
-        indent = len(match["indent"])
-        body = "".join(line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True))
-        found.append(Block(match["language"], body, page.count("\n", 0, match.start()) + 2))
-    return found
+    return [_block(match, page) for match in _FENCE.finditer(page)]
 
 
-def run_python(block: Block, page: str, namespace: dict[str, Any]) -> None:
-    """Runs a block; a traceback names the page and the line in it."""
-    exec(compile("\n" * (block.line - 1) + block.body, page, "exec"), namespace)
+def _block(match: re.Match[str], page: str) -> Block:
+    indent = len(match["indent"])
+    body = "".join(line[indent:] if line.strip() else line for line in match["body"].splitlines(keepends=True))
+    return Block(match["language"], body, page.count("\n", 0, match.start()) + 2)
 
 
-def run_bash(block: Block) -> None:
-    """Runs each line of a block through the entry point of `verify`."""
+def run_block(block: Block, page: str, namespace: dict[str, Any]) -> None:
+    """Runs a block, or raises ExampleError if its language is neither run nor shown."""
+    if block.language == "python":
+        # The line breaks in front make a traceback name the line of the page.
+        exec(compile("\n" * (block.line - 1) + block.body, page, "exec"), namespace)
+    elif block.language == "bash":
+        _run_bash(block)
+    elif block.language not in SHOWN:
+        raise ExampleError(
+            f"line {block.line}: a block in {block.language or 'no language'!r} is neither run nor shown"
+        )
+
+
+def _run_bash(block: Block) -> None:
     from mipverify_py.cli import run
 
     for line in block.body.replace("\\\n", " ").splitlines():
@@ -63,19 +76,37 @@ def run_bash(block: Block) -> None:
             raise ExampleError(f"line {block.line}: exit code {code} instead of {expected}: {line}")
 
 
-def main(path: str) -> None:
-    """Runs all examples of the page at `path`."""
+def run_page(path: Path) -> None:
+    """Runs all examples of a page."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(Path(path).read_text("utf-8")):
-        if block.language == "python":
-            run_python(block, path, namespace)
-        elif block.language == "bash":
-            run_bash(block)
-        elif block.language not in SHOWN:
-            raise ExampleError(
-                f"line {block.line}: a block in {block.language or 'no language'!r} is neither run nor shown"
-            )
+    for block in blocks(path.read_text("utf-8")):
+        run_block(block, str(path), namespace)
+
+
+def update_page(path: Path) -> None:
+    """Runs all examples of a page and rewrites the outputs that it shows."""
+    page = path.read_text("utf-8")
+    path.write_text("".join(_updated(page, str(path))), "utf-8")
+
+
+def _updated(page: str, name: str) -> Iterator[str]:
+    """The page in pieces, with new outputs."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    end, printed = 0, ""
+    for match in _FENCE.finditer(page):
+        between, block = page[end : match.start()], _block(match, page)
+        yield between
+        if block.language == "text" and printed and not between.strip():
+            yield f"```text\n{printed.rstrip()}\n```"
+        else:
+            yield match[0]
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output):
+            run_block(block, name, namespace)
+        end, printed = match.end(), output.getvalue()
+    yield page[end:]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    action = update_page if "--update" in sys.argv[2:] else run_page
+    action(Path(sys.argv[1]))

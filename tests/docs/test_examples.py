@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.run_page import Block, ExampleError, blocks, run_bash, run_python
+from tests.docs.run_page import Block, ExampleError, blocks, run_block, update_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOMS = ("docs/tutorial", "docs/how-to")
@@ -27,19 +27,35 @@ def test_blocks_are_found_with_language_text_and_line() -> None:
     assert blocks(page) == [Block("python", "x = 1\n", 4), Block("bash", "verify --help\n\nverify\n", 10)]
 
 
-def test_a_failing_block_names_its_line(tmp_path: Path) -> None:
+def test_a_failing_block_names_its_line() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
-        run_python(Block("python", "x = 1\nx / 0\n", 7), "page.md", {})
+        run_block(Block("python", "x = 1\nx / 0\n", 7), "page.md", {})
     assert caught.traceback[-1].lineno + 1 == 8
 
 
 @pytest.mark.parametrize(
-    ("line", "message"), [("verify --nonsense", "exit code 3 instead of 0"), ("ls", "only `verify`")]
+    ("language", "body", "message"),
+    [
+        ("bash", "verify --nonsense", "exit code 3 instead of 0"),
+        ("bash", "ls", "only `verify`"),
+        ("", "what is this?", "neither run nor shown"),
+    ],
 )
-def test_a_wrong_command_fails(line: str, message: str) -> None:
+def test_a_wrong_block_fails(language: str, body: str, message: str) -> None:
     with pytest.raises(ExampleError, match=message):
-        run_bash(Block("bash", f"{line}\n", 1))
+        run_block(Block(language, f"{body}\n", 1), "page.md", {})
 
 
 def test_an_expected_exit_code_passes() -> None:
-    run_bash(Block("bash", "verify --nonsense  # exit 3\nverify \\\n  --version\n", 1))
+    run_block(Block("bash", "verify --nonsense  # exit 3\nverify \\\n  --version\n", 1), "page.md", {})
+
+
+def test_update_replaces_outputs_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "A\n```text\nkept\n```\n```python\nprint(6 * 7)\n```\n\n```text\nold\n```\nB\n```python\nx = 1\n```\n"
+        "```text\nkept too\n```\n```python\nprint(x)\n```\nwords between\n```text\nkept\n```\n"
+    )
+    expected = page.read_text().replace("old", "42")
+    update_page(page)
+    assert page.read_text() == expected

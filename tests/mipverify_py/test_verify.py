@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mipverify_py._mip_engine as mip_engine
+import mipverify_py._tighten as tightening
 from bounds import Bounds, MipModel
 from mipverify_py import (
     Box,
@@ -207,6 +208,20 @@ class TestAnytime:
         assert result.stop_reason is StopReason.INTERRUPTED
         assert Bracket(result.lower, result.upper) == seen[-1]
         assert result.verdict is Verdict.ADVERSARIAL
+
+    def test_interrupt_during_tightening_ends_the_query(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A backend tells of a Ctrl-C by its status; taken for one solve's end, the next would start."""
+        calls: list[str] = []
+
+        def interrupted(name: str, *_: object) -> MipSolution:
+            calls.append(name)
+            return solution(SolveStatus.INTERRUPTED)
+
+        monkeypatch.setattr(tightening, "solve_isolated", interrupted)
+        network, x0 = self.hard()
+        result = distance(network, x0, options=Options(tightening=Tightening.MIP))
+        assert result.stop_reason is StopReason.INTERRUPTED and calls == ["highs"]
+        assert result.upper is not None
 
     def test_progress_only_improves(self) -> None:
         network, x0 = self.hard()

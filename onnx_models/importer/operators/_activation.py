@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from onnx_models.importer._call import Call
-from onnx_models.importer._lowering import at_least, at_most, combine, relu
+from onnx_models.importer._lowering import at_least, at_most, broadcast, combine, relu
 from onnx_models.importer._registry import ANY, constants_from, operator
 from onnx_models.importer._values import Value
 
@@ -33,7 +33,7 @@ def parametric_relu(call: Call) -> Value:
 
 def _two_slopes(call: Call, slope: np.float64 | np.typing.NDArray[np.float64]) -> Value:
     tensor = call.tensor()
-    if np.broadcast_shapes(tensor.shape, np.shape(slope)) != tensor.shape:
+    if broadcast(call, tensor.shape, np.shape(slope)) != tensor.shape:
         call.refuse(f"has slopes of shape {np.shape(slope)} for an input of shape {tensor.shape}")
     return combine(call, [(relu(call, tensor), 1.0 - slope), (tensor, slope)])
 

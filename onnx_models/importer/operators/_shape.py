@@ -59,7 +59,7 @@ def squeeze(call: Call) -> Value:
     """y = x without the given axes, all of length 1."""
     value = call.value(0)
     axes, rank = call.optional_integers(1, "axes"), len(value.shape)
-    if axes is None:
+    if not axes:  # none named, or an empty list: onnxruntime treats both alike
         if call.batched and isinstance(value, Tensor):
             call.refuse("names no axes, so it would also drop a batch of one; give it axes")
         axes = [k for k, d in enumerate(value.shape) if d == 1]
