@@ -48,22 +48,25 @@ def _affine_interval(node: Affine, values: list[Bounds]) -> Bounds:
     """With M = P - N:  P l - N u + b <= M v + b <= P u - N l + b, each widened by its rounding error."""
     lower, upper = node.bias.copy(), node.bias.copy()
     lower_size, upper_size = np.abs(node.bias), np.abs(node.bias)  # sums of absolute values, for the error bound
-    terms = 1
+    present, terms = np.zeros(node.size, np.bool_), 1
     for source, linear_map in zip(node.inputs, node.maps, strict=True):
         value = values[source]
         positive, negative = linear_map.signed_parts()
-        ends = np.stack([value.lower, value.upper, np.abs(value.lower), np.abs(value.upper)])
+        ends = np.stack([value.lower, value.upper, np.abs(value.lower), np.abs(value.upper), value.magnitude > 0])
         p, n = positive.apply(ends), negative.apply(ends)
         lower, upper = lower + (p[0] - n[1]), upper + (p[1] - n[0])
         lower_size, upper_size = lower_size + (p[2] + n[3]), upper_size + (p[3] + n[2])
+        present |= p[4] + n[4] > 0
         terms += 2 * linear_map.fan_in + 2
     error = gamma(terms)
-    return Bounds(down(lower, inflate(error * lower_size)), up(upper, inflate(error * upper_size)))
+    return Bounds(down(lower, inflate(error * lower_size, present)), up(upper, inflate(error * upper_size, present)))
 
 
 def magnitudes(node: Affine, values: list[Bounds]) -> Array:
     """sum over maps of |M| |v| + |b|, shape (m,): the size of what is summed in each entry, rounded up."""
-    total = np.abs(node.bias)
+    total, present = np.abs(node.bias), node.bias != 0
     for source, linear_map in zip(node.inputs, node.maps, strict=True):
-        total = total + linear_map.absolute().apply(values[source].magnitude[None])[0]
-    return inflate(total)
+        magnitude = values[source].magnitude
+        sizes = linear_map.absolute().apply(np.stack([magnitude, magnitude > 0]))
+        total, present = total + sizes[0], present | (sizes[1] > 0)
+    return inflate(total, present)

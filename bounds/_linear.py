@@ -11,7 +11,7 @@ from scipy import sparse
 
 from bounds._bounds import Bounds, NetworkBounds
 from bounds._interval import magnitudes
-from bounds._rounding import UNIT_ROUNDOFF, gamma, inflate
+from bounds._rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, inflate
 from bounds._sweep import named_bounds, sweep
 from onnx_models import Affine, Array, Relu, ReluNetwork, SparseMap
 
@@ -132,8 +132,9 @@ class _Substitution:
 
     def _through_affine(self, rows: Array, node: Affine) -> None:
         size = np.abs(rows) @ magnitudes(node, list(self._bounds.nodes))
-        self._slack += inflate(gamma(node.size + 2) * size)
-        self._add_constant(rows @ node.bias, np.abs(rows) @ np.abs(node.bias), node.size)
+        reach = sum(float(self._bounds.nodes[source].magnitude.sum()) for source in node.inputs)
+        self._allow(rows, gamma(node.size + 2) * size + UNDERFLOW * reach)
+        self._add_constant(rows, rows @ node.bias, np.abs(rows) @ np.abs(node.bias), node.size)
         for source, linear_map in zip(node.inputs, node.maps, strict=True):
             self._accumulate(source, linear_map.transpose_apply(rows))
         if not self._coefficients:
@@ -147,25 +148,32 @@ class _Substitution:
             ratio = np.clip(self._multipliers[index] / np.where(rows < 0, -rows, 1.0), 0.0, 1.0)
             lower_slope = np.where(unstable, ratio, lines.slope)
         positive = np.maximum(rows, 0.0)
-        self._add_constant(positive @ lines.intercept, positive @ lines.intercept, node.size)
+        self._add_constant(positive, positive @ lines.intercept, positive @ lines.intercept, node.size)
         product = np.where(rows > 0, rows * lines.slope, rows * lower_slope)
-        self._slack += inflate(UNIT_ROUNDOFF * (np.abs(product) @ self._bounds.nodes[node.input].magnitude))
+        magnitude = self._bounds.nodes[node.input].magnitude
+        self._allow(rows, UNIT_ROUNDOFF * (np.abs(product) @ magnitude) + UNDERFLOW * magnitude.sum())
         self._accumulate(node.input, product)
 
-    def _add_constant(self, value: Array, size: Array, terms: int) -> None:
+    def _allow(self, rows: Array, error: Array) -> None:
+        """Adds an error bound to the slack of every row that has a coefficient; the others are exact."""
+        self._slack += inflate(error, rows.any(axis=1))
+
+    def _add_constant(self, rows: Array, value: Array, size: Array, terms: int) -> None:
+        """Adds `value`, for each row a sum of `terms` products with the row whose absolute values sum to `size`."""
         total = self._constant + value
-        self._slack += inflate(gamma(terms + 1) * size + UNIT_ROUNDOFF * np.abs(total))
+        self._allow(rows, gamma(terms + 1) * size + UNIT_ROUNDOFF * np.abs(total))
         self._constant = total
 
     def _accumulate(self, index: int, rows: Array) -> None:
         if index in self._coefficients:
             rows = self._coefficients[index] + rows
-            self._slack += inflate(UNIT_ROUNDOFF * (np.abs(rows) @ self._bounds.nodes[index].magnitude))
+            self._allow(rows, UNIT_ROUNDOFF * (np.abs(rows) @ self._bounds.nodes[index].magnitude))
         self._coefficients[index] = rows
 
     def _over_box(self, rows: Array) -> Array:
         """max over the box of rows @ x is  sum of rows * u where rows > 0 and rows * l elsewhere."""
         box = self._bounds.nodes[0]
         value = np.maximum(rows, 0.0) @ box.upper + np.minimum(rows, 0.0) @ box.lower
-        self._add_constant(value, np.abs(rows) @ box.magnitude, 2 * box.size)
-        return np.where(self._slack > 0, np.nextafter(self._constant + self._slack, np.inf), self._constant)
+        self._add_constant(rows, value, np.abs(rows) @ box.magnitude, 2 * box.size)
+        bound = np.where(self._slack > 0, np.nextafter(self._constant + self._slack, np.inf), self._constant)
+        return np.where(np.isnan(bound), np.inf, bound)  # only overflow makes NaN, and then nothing is known

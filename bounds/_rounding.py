@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnx_models import Array
 
 UNIT_ROUNDOFF = 2.0**-53
 
 UNDERFLOW = sys.float_info.min
-"""Added to every nonzero error bound: covers products that underflow, of which each loses at most 2**-1075."""
+"""Added to every error bound of a sum that has a term: covers products that underflow, each of which loses at most
+2**-1075, also where they leave nothing at all."""
 
 
 def gamma(terms: int) -> float:
@@ -24,9 +26,13 @@ def gamma(terms: int) -> float:
     return float(np.nextafter(share / (1.0 - share), np.inf)) * (1.0 + 4 * UNIT_ROUNDOFF)
 
 
-def inflate(error: Array) -> Array:
-    """An error bound that was itself computed in a few hundred roundings, enlarged so that it holds; 0 stays 0."""
-    return np.where(error > 0, error * (1.0 + 1e-9) + UNDERFLOW, 0.0)
+def inflate(error: Array, present: NDArray[np.bool_]) -> Array:
+    """An error bound that was itself computed in floats, enlarged so that it holds; 0 where nothing was summed.
+
+    `present` tells which sums have a term whose factors are both nonzero. The size of the sum does not: it may have
+    underflowed to 0.
+    """
+    return np.where(present, error * (1.0 + 1e-9) + UNDERFLOW, 0.0)
 
 
 def down(value: Array, error: Array) -> Array:

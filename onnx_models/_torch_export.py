@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from onnx_models._network import ReluNetwork
-from onnx_models.errors import CrossCheckError, InputError, ModelError, UnsupportedModelError
+from onnx_models.errors import CrossCheckError, InputError, ModelError, ModelFileError, UnsupportedModelError
 from onnx_models.importer import load_onnx_bytes
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def from_torch(module: torch.nn.Module, input_shape: Sequence[int]) -> ReluNetwo
 
     Args:
         module: takes one batch of shape (N, *input_shape), of any length N, and gives logits of shape (N, outputs). Its
-            weights are float32 or float64. It stays as it is: a copy on the CPU is exported.
+            weights are float32, or float64 if it has no convolutions. It stays as it is: a copy on the CPU is exported.
         input_shape: shape of one input, without the batch dimension.
 
     Raises:
@@ -54,9 +54,16 @@ def from_torch(module: torch.nn.Module, input_shape: Sequence[int]) -> ReluNetwo
     inputs = _random_inputs(copied, shape)
     _check_call(copied, inputs[:2], shape)
     data, last = _export(copied, inputs[:2])
-    network = load_onnx_bytes(data, name=type(module).__name__)
+    network = _load(data, type(module).__name__)
     _cross_check(copied, network, inputs, last)
     return network
+
+
+def _load(data: bytes, name: str) -> ReluNetwork:
+    try:
+        return load_onnx_bytes(data, name)
+    except ModelFileError as error:  # onnxruntime has no convolutions in double precision
+        raise UnsupportedModelError(f"{error} If the weights are float64, convert them with module.float().") from error
 
 
 def _checked_shape(input_shape: Sequence[int]) -> tuple[int, ...]:

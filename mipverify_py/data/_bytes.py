@@ -7,14 +7,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from onnx_models.errors import InputError
 
 LARGEST = 2**30
 """Bytes that any one file may hold once decompressed: above every data set read here, below the memory of a laptop."""
 
-_BLOCK = 2**20
+_BLOCK = 2**18
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -41,7 +41,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}).") from error
 
 
-def read_up_to(stream: BinaryIO, count: int) -> bytes:
+def read_up_to(stream: IO[bytes], count: int) -> bytes:
     """The next bytes, `count` of them if there are as many.
 
     They are read in blocks: a stream asked for all at once takes the memory before it knows how many there are.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mipverify_py.data._bytes import LARGEST, opened, read_all, read_text
+from mipverify_py.data._bytes import LARGEST, opened, read_all, read_text, read_up_to
 from mipverify_py.data._dataset import scale_pixels
 from mipverify_py.data._fit import Shape, channels_of, fit_arrays, fit_images
 from onnx_models import Array
@@ -114,7 +114,7 @@ def _read_array(stream: IO[bytes], name: str) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size > LARGEST:
         raise InputError(f"{name}: declares shape {shape}, {size} bytes; at most {LARGEST} are accepted.")
-    data = stream.read(size)
+    data = read_up_to(stream, size)
     if len(data) < size:
         raise InputError(f"{name}: declares shape {shape}, {size} bytes, but holds {len(data)}; the file is cut off.")
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if column_major else "C")

@@ -99,6 +99,13 @@ class Call:
         """The constant at `position` as float64."""
         return self.as_numbers(self.value(position))
 
+    def number(self, position: int) -> float:
+        """The constant at `position`, a single number."""
+        numbers = self.numbers(position)
+        if numbers.size != 1:
+            self.refuse(f"has {numbers.size} numbers as its input {position}; one is expected")
+        return float(numbers.item())
+
     def as_numbers(self, value: Value) -> NDArray[np.float64]:
         """A constant as float64; refuses tensors, values that contain the batch size, and anything not finite."""
         if isinstance(value, Tensor):

@@ -213,8 +213,8 @@ def _maximum_of_two(call: Call, first: Value, second: Value) -> Value:
 
 
 def negated(call: Call, value: Value) -> Value:
-    """-value; integers stay integers."""
-    return combine(call, [(value, -1.0)]) if isinstance(value, Tensor) else -value
+    """-value."""
+    return combine(call, [(value, -1.0)])
 
 
 def maximum_over(call: Call, tensor: Tensor, candidates: Indices) -> Tensor:

@@ -162,6 +162,12 @@ def test_half_precision_is_refused(dtype: torch.dtype) -> None:
         from_torch(Reshaping().to(dtype), SHAPE)
 
 
+def test_convolutions_in_double_precision_are_refused_with_a_way_out() -> None:
+    """onnxruntime cannot replay them, and without a replay nothing is loaded."""
+    with pytest.raises(UnsupportedModelError, match=r"convert them with module\.float\(\)"):
+        from_torch(convolutional().double(), SHAPE)
+
+
 def test_weights_of_several_types_are_refused() -> None:
     with pytest.raises(UnsupportedModelError, match=r"torch\.float32, torch\.float64"):
         from_torch(nn.Sequential(Reshaping(), nn.Linear(3, 2).double()), SHAPE)

@@ -61,10 +61,8 @@ def clipped(call: Call, value: Value, low: float | None, high: float | None) -> 
 
 
 def _bound(call: Call, position: int, attribute: str) -> float | None:
-    value = call.numbers(position) if call.given(position) else call.attribute(attribute, None)
-    if value is None or abs(float(np.asarray(value).item())) >= _UNBOUNDED:
-        return None
-    return float(np.asarray(value).item())
+    bound = call.number(position) if call.given(position) else call.attribute(attribute, None)
+    return None if bound is None or abs(bound) >= _UNBOUNDED else float(bound)
 
 
 @operator("HardSigmoid", attributes={"alpha": ANY, "beta": ANY})

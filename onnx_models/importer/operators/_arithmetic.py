@@ -20,6 +20,8 @@ def _folded(call: Call, function: Callable[..., Any], values: Sequence[Value]) -
         return None
     if any(c.dtype == object for c in constants):
         call.refuse("computes with the size of the dynamic batch; export the model with a fixed batch of 1")
+    if any(c.dtype == np.bool_ for c in constants):
+        call.refuse("computes with truth values as if they were numbers")
     call.spend(common_shape(call, constants))
     with np.errstate(all="ignore"):
         result: Constant = np.asarray(function(*constants))

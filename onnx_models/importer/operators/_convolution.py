@@ -28,7 +28,13 @@ def convolution(call: Call) -> Value:
     if spatial not in (1, 2) or weight.ndim != spatial + 2:
         call.refuse(f"has weights {weight.shape} for an input {tensor.shape}; one or two spatial axes are supported")
     groups, kernel = int(call.attribute("group", 1)), weight.shape[2:]
-    if groups < 1 or weight.shape[0] % groups or weight.shape[1] * groups != tensor.shape[1] or tensor.shape[0] != 1:
+    if (
+        groups < 1
+        or 0 in weight.shape
+        or weight.shape[0] % groups
+        or weight.shape[1] * groups != tensor.shape[1]
+        or tensor.shape[0] != 1
+    ):
         call.refuse(f"has weights of shape {weight.shape} in {groups} groups for an input of shape {tensor.shape}")
     if list(call.attribute("kernel_shape", kernel)) != list(kernel):
         call.refuse(f"says its kernel is {call.attribute('kernel_shape', kernel)}, but its weights have {list(kernel)}")

@@ -122,7 +122,7 @@ def pad(call: Call) -> Value:
     """y = x with entries added at both ends of some axes: a constant, or copies of its own. Negative pads cut off."""
     value, mode = call.value(0), call.attribute("mode", "constant")
     before, after = _pads(call, len(value.shape))
-    fill = np.asarray(call.numbers(2).item() if call.given(2) else float(call.attribute("value", 0.0)))
+    fill = np.asarray(call.number(2) if call.given(2) else float(call.attribute("value", 0.0)))
     if call.batched and isinstance(value, Tensor) and (before[0] or after[0]):
         call.refuse_batch()
     added = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]

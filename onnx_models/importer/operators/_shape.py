@@ -33,13 +33,15 @@ def reshape(call: Call) -> Value:
         return reshaped(call, value, _resolved(call, value.shape, value.shape, target))
     front, rest = target[:1], target[1:]
     copies = front == [0] and not call.attribute("allowzero", 0)
-    if not (front in ([BATCH], [-1]) or copies) or (front == [-1] and -1 in rest) or BATCH in rest:
+    if not (front in ([BATCH], [-1]) or copies) or (front == [-1] and -1 in rest):
         call.refuse_batch()
     return reshaped(call, value, (1, *_resolved(call, value.shape, value.shape[1:], rest)))
 
 
 def _resolved(call: Call, shape: tuple[int, ...], entries: tuple[int, ...], target: list[Any]) -> tuple[int, ...]:
     """`target` without 0 and -1, for the lengths `entries` at the end of `shape`."""
+    if BATCH in target:
+        call.refuse_batch()
     skipped, lengths = len(shape) - len(entries), []
     for k, length in enumerate(target, start=skipped):
         copied = length == 0 and not call.attribute("allowzero", 0)
@@ -49,7 +51,7 @@ def _resolved(call: Call, shape: tuple[int, ...], entries: tuple[int, ...], targ
     known, total = math.prod(d for d in lengths if d != -1), math.prod(entries)
     if lengths.count(-1) == 1 and known > 0 and total % known == 0:
         lengths[lengths.index(-1)] = total // known
-    if any(d is BATCH or d < 0 for d in lengths) or math.prod(lengths) != total:
+    if min(lengths, default=0) < 0 or math.prod(lengths) != total:
         call.refuse(f"cannot give {shape} the shape {target}")
     return tuple(lengths)
 
