@@ -48,18 +48,20 @@ def _affine_interval(node: Affine, values: list[Bounds]) -> Bounds:
     """With M = P - N:  P l - N u + b <= M v + b <= P u - N l + b, each widened by its rounding error."""
     lower, upper = node.bias.copy(), node.bias.copy()
     lower_size, upper_size = np.abs(node.bias), np.abs(node.bias)  # sums of absolute values, for the error bound
-    present, terms = np.zeros(node.size, np.bool_), 1
+    in_lower, in_upper = np.zeros(node.size, np.bool_), np.zeros(node.size, np.bool_)  # whether any product is not 0
+    terms = 1
     for source, linear_map in zip(node.inputs, node.maps, strict=True):
         value = values[source]
         positive, negative = linear_map.signed_parts()
-        ends = np.stack([value.lower, value.upper, np.abs(value.lower), np.abs(value.upper), value.magnitude > 0])
+        ends = np.stack([value.lower, value.upper])
+        ends = np.concatenate([ends, np.abs(ends), ends != 0])
         p, n = positive.apply(ends), negative.apply(ends)
         lower, upper = lower + (p[0] - n[1]), upper + (p[1] - n[0])
         lower_size, upper_size = lower_size + (p[2] + n[3]), upper_size + (p[3] + n[2])
-        present |= p[4] + n[4] > 0
+        in_lower, in_upper = in_lower | (p[4] + n[5] > 0), in_upper | (p[5] + n[4] > 0)
         terms += 2 * linear_map.fan_in + 2
     error = gamma(terms)
-    return Bounds(down(lower, inflate(error * lower_size, present)), up(upper, inflate(error * upper_size, present)))
+    return Bounds(down(lower, inflate(error * lower_size, in_lower)), up(upper, inflate(error * upper_size, in_upper)))
 
 
 def magnitudes(node: Affine, values: list[Bounds]) -> Array:

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from bounds._bounds import Bounds, NetworkBounds
 from bounds._interval import magnitudes
-from bounds._rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, inflate
+from bounds._rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, inflate, up
 from bounds._sweep import named_bounds, sweep
 from onnx_models import Affine, Array, Relu, ReluNetwork, SparseMap
 
@@ -175,5 +175,5 @@ class _Substitution:
         box = self._bounds.nodes[0]
         value = np.maximum(rows, 0.0) @ box.upper + np.minimum(rows, 0.0) @ box.lower
         self._add_constant(rows, value, np.abs(rows) @ box.magnitude, 2 * box.size)
-        bound = np.where(self._slack > 0, np.nextafter(self._constant + self._slack, np.inf), self._constant)
+        bound = up(self._constant, self._slack)
         return np.where(np.isnan(bound), np.inf, bound)  # only overflow makes NaN, and then nothing is known

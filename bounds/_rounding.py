@@ -36,10 +36,10 @@ def inflate(error: Array, present: NDArray[np.bool_]) -> Array:
 
 
 def down(value: Array, error: Array) -> Array:
-    """value - error, rounded down; equal to `value` where the error is 0."""
-    return np.where(error > 0, np.nextafter(value - error, -np.inf), value)
+    """value - error, rounded down; equal to `value` where the error is 0, NaN where the error is."""
+    return np.where(error == 0, value, np.nextafter(value - error, -np.inf))
 
 
 def up(value: Array, error: Array) -> Array:
-    """value + error, rounded up; equal to `value` where the error is 0."""
-    return np.where(error > 0, np.nextafter(value + error, np.inf), value)
+    """value + error, rounded up; equal to `value` where the error is 0, NaN where the error is."""
+    return np.where(error == 0, value, np.nextafter(value + error, np.inf))

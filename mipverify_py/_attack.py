@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,21 +45,20 @@ class GradientAttack:
         query = self._query
         largest = float(np.maximum(np.abs(query.box.lower - query.x0), np.abs(query.box.upper - query.x0)).max())
         best: Array | None = None
-        failed, radius = 0.0, min(largest, 2.0 * self._linear_estimate())
+        failed, reached, radius = 0.0, np.inf, min(largest, 2.0 * self._linear_estimate())
         while largest > 0 and not _passed(deadline):
             found = self.within(ball(query, radius), deadline)
-            if found is None:
-                failed = radius
-                if radius >= largest:
-                    return best
-            else:
+            if found is not None:
                 best = self.onto_boundary(found)
-                radius = float(np.abs(best - query.x0).max())
+                reached = float(np.abs(best - query.x0).max())
+            if found is None or reached > radius:  # a ball that misses the query's box stands for the nearest face
+                failed = radius
             if best is None:
+                if radius >= largest:
+                    return None
                 radius = min(2.0 * radius, largest)
                 continue
-            reached = float(np.abs(best - query.x0).max())
-            if reached - failed <= RADIUS_TOLERANCE * reached:
+            if reached - failed <= RADIUS_TOLERANCE * reached + sys.float_info.min:
                 return best
             radius = 0.5 * (failed + reached)
         return best
@@ -75,7 +75,7 @@ class GradientAttack:
     def onto_boundary(self, point: Array, *, excess: float = 0.0) -> Array:
         """The nearest point to x0 on the segment x0 -> `point` that reaches the margin plus `excess` in float64.
 
-        `point` itself must reach it. The factor is bisected to its last bit, 2**SEGMENT_BITS points at a time; between
+        The segment is projected onto the query's box, which x0 need not be in. `point` itself must reach the margin. The factor is bisected to its last bit, 2**SEGMENT_BITS points at a time; between
         neighbouring points the segment may cross the boundary more than once, so the result is near, not always
         nearest.
         """
@@ -83,11 +83,17 @@ class GradientAttack:
         low, high = 0.0, 1.0
         for _ in range(BOUNDARY_BITS // SEGMENT_BITS):
             t = low + (high - low) * np.arange(1, 2**SEGMENT_BITS) * 2.0**-SEGMENT_BITS
-            points = query.x0 + t[:, None] * (point - query.x0)
+            points = self._on_segment(point, t[:, None])
             reached = query.margin_at(query.network.forward_batch(points)) >= goal
             first = int(np.argmax(reached)) if np.any(reached) else len(t)
             low, high = (t[first - 1] if first else low), (t[first] if first < len(t) else high)
-        return point if high == 1.0 else query.x0 + high * (point - query.x0)
+        return point if high == 1.0 else self._on_segment(point, high)
+
+    def _on_segment(self, point: Array, t: Array | float) -> Array:
+        """x0 + t (point - x0), projected onto the query's box."""
+        query = self._query
+        result: Array = np.clip(query.x0 + t * (point - query.x0), query.box.lower, query.box.upper)
+        return result
 
     def gradient(self, point: Array) -> Array:
         """Gradient, shape (n,), of f_j - f_c at `point` for the target j with the largest logit there."""
@@ -96,7 +102,7 @@ class GradientAttack:
         with _threads(self._options.threads):
             x = torch.from_numpy(point[None].copy()).requires_grad_()
             best = self._margins(self._model(x)).max(dim=1).values
-            (gradient,) = torch.autograd.grad(best.sum(), x)
+            gradient = _gradient(best.sum(), x)
         result: Array = gradient[0].numpy()
         return result
 
@@ -115,7 +121,7 @@ class GradientAttack:
         with _threads(self._options.threads):
             x = torch.from_numpy(self._query.x0[None].copy()).requires_grad_()
             margins = self._margins(self._model(x))[0]
-            slopes = [torch.autograd.grad(m, x, retain_graph=True)[0].abs().sum() for m in margins]
+            slopes = [_gradient(m, x).abs().sum() for m in margins]
             short = (self._query.margin - margins).clamp(min=0.0)
             estimate = float((short / torch.stack(slopes).clamp(min=1e-12)).min().detach())
         return max(estimate, 1e-6)
@@ -142,7 +148,7 @@ class GradientAttack:
                     best_point, best_margin = x[leader].detach().numpy().copy(), float(top[leader])
                 if (stop and best_margin >= query.margin) or _passed(deadline):
                     break
-                (gradient,) = torch.autograd.grad(margins[torch.arange(len(rows)), rows].sum(), x)
+                gradient = _gradient(margins[torch.arange(len(rows)), rows].sum(), x)
                 size = 0.5 * (high - low) * (1.0 - step / STEPS)
                 x = torch.clamp(x.detach() + size * gradient.sign(), low, high)
         return best_point, best_margin
@@ -155,6 +161,16 @@ def ball(query: Query, radius: float) -> Bounds:
     """
     low, high = np.nextafter(query.x0 - radius, -np.inf), np.nextafter(query.x0 + radius, np.inf)
     return Bounds(np.clip(low, query.box.lower, query.box.upper), np.clip(high, query.box.lower, query.box.upper))
+
+
+def _gradient(value: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """d value / d x, zero where `value` does not depend on x: networks may be constant."""
+    import torch
+
+    if not value.requires_grad:
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(value, x, retain_graph=True, allow_unused=True, materialize_grads=True)
+    return gradient
 
 
 def _passed(deadline: float | None) -> bool:

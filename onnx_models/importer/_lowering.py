@@ -89,7 +89,7 @@ def common_shape(call: Call, values: Sequence[Value], *shapes: Sequence[int]) ->
     tensors = [v for v in values if isinstance(v, Tensor)]
     if call.batched and tensors and (shape[0] != 1 or any(len(t.shape) != len(shape) for t in tensors)):
         call.refuse_batch()
-    return shape
+    return sound(call, shape) if tensors else shape
 
 
 def combine(call: Call, terms: Sequence[tuple[Value, ArrayLike]], offset: ArrayLike = 0.0) -> Value:

@@ -128,6 +128,8 @@ def pad(call: Call) -> Value:
     added = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
     kept = tuple(slice(max(-b, 0), d - max(-a, 0)) for b, a, d in zip(before, after, value.shape, strict=True))
     call.spend([d + sum(pair) for d, pair in zip(value.shape, added, strict=True)])
+    if any(part.start > part.stop for part in kept):
+        call.refuse(f"cuts more off the shape {value.shape} than it has: pads {before} before and {after} after")
     if mode != "constant":
         if min([*before, *after], default=0) < 0:
             call.refuse(f"has negative pads in mode {mode}; they are supported in mode constant")

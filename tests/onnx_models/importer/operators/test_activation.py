@@ -76,6 +76,7 @@ def test_relu_of_relu_is_one_relu() -> None:
     [
         ("PRelu", [np.ones((2, 1, 3), F)], {}, "has slopes of shape"),
         ("Clip", ["x"], {}, "its input 1 .* must be a constant"),
+        ("Clip", [F([0, 1])], {}, "has 2 numbers as its input 1; one is expected"),
         ("Sigmoid", [], {}, "operator Sigmoid is not supported"),
         ("Elu", [], {"alpha": 1.0}, "operator Elu is not supported"),
     ],

@@ -85,6 +85,8 @@ def test_integers_stay_integers() -> None:
         ("Add", [X, np.ones((1, 1, 2, 3), np.float32)], "mixes, moves or drops the batch dimension"),
         ("Add", [X, np.ones((5, 2, 3), np.float32)], "mixes, moves or drops the batch dimension"),
         ("Add", [X, np.ones(4, np.float32)], "combines shapes that do not fit together"),
+        ("Add", [X, np.ones((1, 0), np.float32)], "do not fit together"),
+        ("Add", [X, np.ones((1, 2, 0), np.float32)], "do not fit together"),
         ("Mul", [X, np.float32([1e30, 1, 1])], None),
     ],
 )

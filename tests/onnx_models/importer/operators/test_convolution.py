@@ -106,6 +106,7 @@ def test_normalisation_and_bias_after_a_convolution_are_fused_into_it() -> None:
         ((2, 4, 4, 4), (3, 2, 2, 2, 2), {}, "one or two spatial axes are supported"),
         ((2, 4, 4), (3, 3, 2, 2), {}, "in 1 groups for an input of shape"),
         ((4, 4, 4), (3, 2, 2, 2), {"group": 2}, "in 2 groups"),
+        ((2, 4, 4), (0, 2, 2, 2), {}, "has weights of shape (0, 2, 2, 2)"),
         ((2, 4, 4), (3, 2, 2, 2), {"kernel_shape": [3, 3]}, "says its kernel is"),
         ((2, 2, 2), (3, 2, 3, 3), {}, "larger than its padded input"),
         ((2, 4, 4), (3, 2, 2, 2), {"pads": [0, 0, 0, -1]}, "that are not negative"),

@@ -151,6 +151,8 @@ REFUSALS: list[tuple[str, str, list[Any], dict[str, Any], str]] = [
     ("slice step", "Slice", [I(0), I(2), I(3), I(0)], {}, "and steps"),
     ("pad batch", "Pad", [I(1, 0, 0, 0, 0, 0, 0, 0)], {}, "mixes, moves or drops the batch"),
     ("pad count", "Pad", [I(1, 0, 0)], {}, "has pads"),
+    ("pad cuts too much", "Pad", [I(0, 1, 0, 0, 0, -3, 0, 0)], {}, "cuts more off the shape"),
+    ("pad with two numbers", "Pad", [I(*[0] * 8), np.ones(2, np.float32)], {}, "has 2 numbers as its input 2"),
     ("pad mode", "Pad", [I(*[0] * 8)], {"mode": "mirror"}, "attribute mode='mirror' is not supported"),
     ("pad reflect cuts", "Pad", [I(0, 0, -1, 0, 0, 0, 1, 0)], {"mode": "reflect"}, "negative pads in mode reflect"),
     ("expand batch", "Expand", [I(5, 2, 3, 4)], {}, "mixes, moves or drops the batch"),
