@@ -1,4 +1,7 @@
-"""Numbers as people read them; the ends of a bracket are rounded outwards, so that what is shown still holds."""
+"""Numbers as people read them; the ends of a bracket are rounded outwards, so that what is shown still holds.
+
+A float is taken for the shortest decimal that reads back as it, so that a witness at --eps 0.1 shows as 0.1, not above.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +12,17 @@ DIGITS = 6
 
 
 def rounded_down(value: float) -> str:
-    """A number that is at most `value`."""
+    """A number that reads back as a float of at most `value`."""
     return _rounded(value, ROUND_FLOOR)
 
 
 def rounded_up(value: float) -> str:
-    """A number that is at least `value`."""
+    """A number that reads back as a float of at least `value`."""
     return _rounded(value, ROUND_CEILING)
 
 
 def _rounded(value: float, direction: str) -> str:
-    exact = Decimal(value)
+    exact = Decimal(repr(value))
     if not exact:
         return "0"
     last = max(exact.adjusted() - DIGITS + 1, -16)  # the place of the last digit shown

@@ -92,9 +92,7 @@ def test_worst_over_the_encoding_is_brute_force(network: ReluNetwork, seed: int)
     query = Query(network, x0, LinfBall(0.3), Objective.WORST)
     model = encode(query, interval_bounds(network, query.box)).model
     solution = solve_isolated("highs", model, SolveLimits(seconds=30))
-    truth = largest_margin(
-        network, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper
-    )
+    truth = largest_margin(network, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper)
     assert solution.objective is not None and -solution.objective == pytest.approx(truth, abs=1e-5)
 
 
