@@ -68,8 +68,9 @@ lengths: $(STAMP)
 docs: $(STAMP)  ## The documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
 
-bench: $(STAMP)  ## Measured comparisons: backends, and loading of larger models
+bench: $(STAMP)  ## Measured comparisons: backends, bound tightening, and loading of larger models
 	$(BIN)/python tests/benchmarks/backends.py
+	$(BIN)/python tests/benchmarks/tightening.py
 	$(BIN)/python tests/benchmarks/loading.py
 
 zoo: $(STAMP)  ## Train the bundled models again

@@ -156,7 +156,7 @@ class _Substitution:
 
     def _allow(self, rows: Array, error: Array) -> None:
         """Adds an error bound to the slack of every row that has a coefficient; the others are exact."""
-        self._slack += inflate(error, rows.any(axis=1))
+        self._slack += inflate(error, np.any(rows != 0, axis=1))
 
     def _add_constant(self, rows: Array, value: Array, size: Array, terms: int) -> None:
         """Adds `value`, for each row a sum of `terms` products with the row whose absolute values sum to `size`."""

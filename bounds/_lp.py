@@ -69,7 +69,7 @@ class LpTightening:
         for k in range(rows.shape[0]):
             if self.deadline is not None and time.monotonic() >= self.deadline:
                 break
-            duals = session.maximise((rows[[k]] @ value.matrix).toarray()[0])
+            duals = session.maximise((rows[[k]] @ value.matrix).toarray()[0], self.deadline)
             self.solves += 1
             if duals is None:
                 continue
@@ -102,8 +102,13 @@ class LpSession:
         self._highs = _load(model)
         self._columns = np.arange(model.columns, dtype=np.int32)
 
-    def maximise(self, cost: Array) -> Array | None:
-        """Row duals at a maximum of cost . v, shape (rows,), or None if the solver did not reach one."""
+    def maximise(self, cost: Array, deadline: float | None = None) -> Array | None:
+        """Row duals at a maximum of cost . v, shape (rows,), or None if the solver did not reach one.
+
+        It stops at `deadline`, a value of `time.monotonic()`.
+        """
+        if deadline is not None:  # HiGHS counts the time of all its runs together
+            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(0.0, deadline - time.monotonic()))
         self._highs.changeColsCost(len(cost), self._columns, -cost)
         self._highs.run()
         if self._highs.getModelStatus() != self._optimal:

@@ -75,9 +75,9 @@ class GradientAttack:
     def onto_boundary(self, point: Array, *, excess: float = 0.0) -> Array:
         """The nearest point to x0 on the segment x0 -> `point` that reaches the margin plus `excess` in float64.
 
-        The segment is projected onto the query's box, which x0 need not be in. `point` itself must reach the margin. The factor is bisected to its last bit, 2**SEGMENT_BITS points at a time; between
-        neighbouring points the segment may cross the boundary more than once, so the result is near, not always
-        nearest.
+        The segment is projected onto the query's box, which x0 need not be in. `point` itself must reach the margin.
+        The factor is bisected to its last bit, 2**SEGMENT_BITS points at a time; between neighbouring points the
+        segment may cross the boundary more than once, so the result is near, not always nearest.
         """
         query, goal = self._query, self._query.margin + excess
         low, high = 0.0, 1.0

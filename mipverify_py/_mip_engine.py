@@ -143,10 +143,10 @@ def _solve(search: Search, encoding: Encoding) -> None:
     search.statistics = replace(search.statistics, nodes=solution.nodes, solve_seconds=time.monotonic() - began)
     if solution.point is not None:
         _take_point(search, solution.point[encoding.inputs])
-        if solution.status is SolveStatus.OPTIMAL and not _settled(search, solution):
-            _repair(search, encoding, solution.point)
     if solution.dual_bound is not None:
         _take_dual_bound(search, solution.dual_bound, detail)
+    if solution.point is not None and solution.status is SolveStatus.OPTIMAL and not _settled(search, solution):
+        _repair(search, encoding, solution.point)
     _conclude(search, solution)
 
 

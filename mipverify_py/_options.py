@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mipverify_py._arguments import choice, instance, real_number, whole_number
 from mipverify_py._enums import Tightening
 from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from onnx_models.errors import InputError
@@ -19,7 +20,7 @@ class Options:
     Attributes:
         engine: one of `ENGINES`.
         backend: name of the MIP solver (`mipverify_py.backends.available_backends()` lists the installed ones).
-        time_limit: wall-clock seconds for the whole query, > 0, or None.
+        time_limit: wall-clock seconds for the whole query, > 0 and finite, or None.
         node_limit: branch-and-bound nodes of the MIP, >= 1, or None.
         gap_absolute, gap_relative: a distance is closed when upper - lower <= max(gap_absolute, gap_relative * upper).
         threads: threads for the solver and for torch, >= 1.
@@ -43,9 +44,13 @@ class Options:
     restarts: int = 4
 
     def __post_init__(self) -> None:
+        self._make_plain()
         checks = {
             "engine": (self.engine in ENGINES, f"one of {', '.join(ENGINES)}"),
-            "time_limit": (self.time_limit is None or self.time_limit > 0, "a number of seconds above 0, or None"),
+            "time_limit": (
+                self.time_limit is None or 0 < self.time_limit < float("inf"),
+                "a finite number of seconds above 0, or None",
+            ),
             "node_limit": (self.node_limit is None or self.node_limit >= 1, "at least 1, or None"),
             "gap_absolute": (0 <= self.gap_absolute < float("inf"), "a finite number that is at least 0"),
             "gap_relative": (0 <= self.gap_relative < 1, "at least 0 and below 1"),
@@ -56,6 +61,21 @@ class Options:
         for name, (fine, expected) in checks.items():
             if not fine:
                 raise InputError(f"Option {name} is {getattr(self, name)!r}; it must be {expected}.")
+
+    def _make_plain(self) -> None:
+        """Replaces every value by a plain Python one of its type; raises InputError where that cannot be."""
+        instance(str, self.backend, "Option backend")
+        plain: dict[str, object] = {"tightening": choice(Tightening, self.tightening, "Option tightening")}
+        for name in ("gap_absolute", "gap_relative"):
+            plain[name] = real_number(getattr(self, name), f"Option {name}")
+        for name in ("threads", "seed", "restarts"):
+            plain[name] = whole_number(getattr(self, name), f"Option {name}")
+        if self.time_limit is not None:
+            plain["time_limit"] = real_number(self.time_limit, "Option time_limit")
+        if self.node_limit is not None:
+            plain["node_limit"] = whole_number(self.node_limit, "Option node_limit")
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     def closes(self, lower: float, upper: float) -> bool:
         """Whether the bracket is as narrow as asked for."""

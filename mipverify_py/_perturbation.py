@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds import Bounds
+from mipverify_py._arguments import real_number
 from mipverify_py._distance import difference_up
 from onnx_models import Array
 from onnx_models.errors import InputError
@@ -37,8 +38,10 @@ class LinfBall(PerturbationSet):
     radius: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.radius) and self.radius >= 0):
-            raise InputError(f"The radius (eps) is {self.radius!r}; it must be a finite number that is at least 0.")
+        radius = real_number(self.radius, "The radius (eps)")
+        if not (np.isfinite(radius) and radius >= 0):
+            raise InputError(f"The radius (eps) is {radius!r}; it must be a finite number that is at least 0.")
+        object.__setattr__(self, "radius", radius)
 
     def bounding_box(self, x0: Array, domain: Bounds) -> Bounds:
         # Directed by one ulp, so that the box contains the ball of real numbers.

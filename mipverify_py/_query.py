@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bounds import Bounds
+from mipverify_py._arguments import choice, instance, real_number, whole_number
 from mipverify_py._enums import Norm, Objective
 from mipverify_py._perturbation import PerturbationSet, Unrestricted
 from onnx_models import Array, ReluNetwork
@@ -26,15 +27,20 @@ class Targets:
     classes: tuple[int, ...] | None = None
     inverted: bool = False
 
+    def __post_init__(self) -> None:
+        if self.classes is not None:
+            plain = tuple(whole_number(j, "A target class") for j in self.classes)
+            object.__setattr__(self, "classes", plain)
+
     @classmethod
     def only(cls, classes: int | Iterable[int]) -> Targets:
         """Exactly these classes."""
-        return cls((classes,) if isinstance(classes, int) else tuple(classes))
+        return cls(_several(classes))
 
     @classmethod
     def excluding(cls, classes: int | Iterable[int]) -> Targets:
         """Every class but these (and the reference class)."""
-        return cls((classes,) if isinstance(classes, int) else tuple(classes), inverted=True)
+        return cls(_several(classes), inverted=True)
 
     def resolve(self, reference: int, count: int) -> tuple[int, ...]:
         """The target classes, ascending, for a model of `count` classes; raises InputError if that makes no sense."""
@@ -55,6 +61,14 @@ class Targets:
         if not chosen:
             raise InputError("No target class is left; name at least one class other than the input's own.")
         return tuple(sorted(chosen))
+
+
+def _several(classes: int | Iterable[int]) -> tuple[int, ...]:
+    """One class or several as a tuple; a zero-dimensional array or tensor is one class, although it has `__iter__`."""
+    try:
+        return tuple(classes)  # type: ignore[arg-type]
+    except TypeError:
+        return (classes,)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,20 +114,30 @@ class Query:
     """Bounding box of the perturbation set inside the domain."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         network, count = self.network, self.network.output_size
+        label = None if self.label is None else whole_number(self.label, "The label")
+        margin = real_number(self.margin, "The margin")
         if count < 2:
             raise InputError(f"The model has {count} output; a classifier needs at least two.")
         x0 = network.flatten_input(self.x0)
         domain = self.domain or Bounds(np.zeros(x0.size), np.ones(x0.size))
         _check_domain(x0, domain)
-        if self.label is not None and not 0 <= self.label < count:
-            raise InputError(f"Label {self.label} is out of range: the model has classes 0 to {count - 1}.")
-        if not np.isfinite(self.margin):
-            raise InputError(f"The margin is {self.margin!r}; it must be a finite number.")
-        predicted = int(np.argmax(network.forward(x0)))
-        reference = predicted if self.label is None else self.label
+        if label is not None and not 0 <= label < count:
+            raise InputError(f"Label {label} is out of range: the model has classes 0 to {count - 1}.")
+        if not np.isfinite(margin):
+            raise InputError(f"The margin is {margin!r}; it must be a finite number.")
+        logits = network.forward(x0)
+        if not np.all(np.isfinite(logits)):
+            raise InputError("The model's outputs at the input are not finite; its weights make float64 overflow.")
+        predicted = int(np.argmax(logits))
+        reference = predicted if label is None else label
         derived = {
             "x0": x0,
+            "objective": choice(Objective, self.objective, "The objective"),
+            "norm": choice(Norm, self.norm, "The norm"),
+            "label": label,
+            "margin": margin,
             "predicted": predicted,
             "reference": reference,
             "target_classes": self.targets.resolve(reference, count),
@@ -122,6 +146,13 @@ class Query:
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+
+    def _check_types(self) -> None:
+        instance(ReluNetwork, self.network, "The network")
+        instance(PerturbationSet, self.perturbation, "The perturbation")
+        instance(Targets, self.targets, "The targets argument")
+        if self.domain is not None:
+            instance(Bounds, self.domain, "The domain")
 
     def __repr__(self) -> str:
         return (

@@ -14,6 +14,7 @@ from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
 from mipverify_py._witness import Witness, margin_below
 from onnx_models import Array
+from onnx_models.errors import InvalidBoundsError
 
 REPROVED_DETAIL = "re-evaluated in exact or outward-rounded arithmetic; no solver is trusted"
 
@@ -87,6 +88,7 @@ class Search:
         """Takes an end of the bracket that our own bounds prove, if it is better."""
         if self.proven is None or self._better(value, self.proven):
             self.proven = value
+            self._confront()
             self.report()
 
     def claim(self, value: float, detail: str) -> None:
@@ -115,7 +117,9 @@ class Search:
 
     @property
     def closed(self) -> bool:
-        """Whether the bracket is as narrow as the options ask for."""
+        """Whether the bracket is as narrow as the options ask for, or, for feasibility, a witness is in hand."""
+        if self.query.objective is Objective.FEASIBILITY:
+            return self.witness is not None
         low, high = self.bracket.lower, self.bracket.upper
         return low is not None and high is not None and self.options.closes(low, high)
 
@@ -152,8 +156,16 @@ class Search:
         return value < old if self.query.objective is Objective.WORST else value > old
 
     def _confront(self) -> None:
-        """Drops the solver's claim for good where it goes beyond a checked point by more than the gap."""
+        """Drops the solver's claim for good where it goes beyond a checked point by more than the gap.
+
+        Our own bounds can do so only through a bug: an InvalidBoundsError, since no end would be worth anything.
+        """
         checked, claimed = self._checked_end(), self.claimed
+        if checked is not None and self.proven is not None and self._better(self.proven, checked):
+            raise InvalidBoundsError(
+                f"Our bounds prove {self.proven!r}, a checked point gives {checked!r}. "
+                "This is a bug; please report the model."
+            )
         if checked is None or claimed is None or not self._better(claimed, checked):
             return
         if not self.options.closes(*sorted((checked, claimed))):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds import Bounds
+from mipverify_py._arguments import instance
 from mipverify_py._enums import Objective, StopReason
 from mipverify_py._mip_engine import run_mip
 from mipverify_py._options import Options
@@ -17,7 +18,7 @@ from mipverify_py._result import Bracket, Result
 from mipverify_py._search import Search
 from mipverify_py._witness import NotAdversarialError, Witness
 from onnx_models import ReluNetwork
-from onnx_models.errors import BackendCrashError
+from onnx_models.errors import BackendError, BackendLimitError, BackendMissingError
 
 
 def verify(
@@ -25,8 +26,8 @@ def verify(
 ) -> Result:
     """The answer to `query`: what is true, the bracket, the witness, and what it rests on.
 
-    Anytime: on a time or node limit, on Ctrl-C (KeyboardInterrupt) and when the solver's process dies, the best bracket
-    and witness so far are returned and `stop_reason` says why.
+    Anytime: on a time or node limit, on Ctrl-C (KeyboardInterrupt) and when the solver fails or its process dies, the
+    best bracket and witness so far are returned and `stop_reason` says why.
 
     Args:
         query: the question.
@@ -37,12 +38,17 @@ def verify(
         BackendMissingError, BackendLimitError: the solver is not installed, or its licence is too small.
         InvalidBoundsError: bounds contradict each other, which is a bug or a solver failure.
     """
-    search = Search(query, options or Options(), on_progress)
+    instance(Query, query, "The query")
+    chosen = Options() if options is None else options
+    instance(Options, chosen, "The options argument")
+    search = Search(query, chosen, on_progress)
     try:
         _run(search)
     except KeyboardInterrupt:
         search.stop(StopReason.INTERRUPTED)
-    except BackendCrashError as error:
+    except (BackendMissingError, BackendLimitError):
+        raise
+    except BackendError as error:
         search.stop(StopReason.SOLVER_FAILED, str(error))
     return search.result()
 
@@ -62,12 +68,13 @@ def distance(
     `x` has the model's input shape or is flat, in the model's own range; the other arguments are those of `Query` and
     `verify`. For a margin or another perturbation set, pass a `Query` to `verify`.
     """
+    instance(ReluNetwork, network, "The network")
     query = Query(
         network,
         network.flatten_input(x),
         objective=Objective.CLOSEST,
         label=label,
-        targets=targets or Targets(),
+        targets=Targets() if targets is None else targets,
         domain=domain,
     )
     return verify(query, options, on_progress=on_progress)

@@ -40,10 +40,11 @@ class Witness:
 
     Args:
         query: the question it answers.
-        point: the input, shape (n,), float64.
+        point: the input, flat or of the model's shape; kept as a copy of shape (n,), float64.
 
     Raises:
         NotAdversarialError: the point is outside the perturbation set or the domain, or misses the margin.
+        InputError: the point has another shape, or entries that are not finite numbers.
     """
 
     query: Query
@@ -60,7 +61,7 @@ class Witness:
     """The float32 replay in onnxruntime, None for a network that did not come from an ONNX model."""
 
     def __post_init__(self) -> None:
-        query, point = self.query, np.array(self.point, np.float64)
+        query, point = self.query, self.query.network.flatten_input(self.point)
         inside = query.input_domain.contains(point) and query.perturbation.contains(point, query.x0)
         if not inside:
             raise NotAdversarialError("The candidate lies outside the perturbation set.")

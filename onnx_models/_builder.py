@@ -95,8 +95,8 @@ def _redirect(node: Node, new_index: dict[int, int]) -> Node:
 def _fuse(original: Sequence[Node], output: int) -> list[Node]:
     """`original` with every affine node merged into the affine nodes that read it, where `_substitute` allows it.
 
-    Merging is exact up to one rounding of each float64 coefficient; selections, permutations, sign changes and sums of
-    disjoint terms are exact.
+    Selections, permutations, sign changes and sums of disjoint terms are exact; other coefficients are float64 products
+    and sums, rounded. The network that results is the one that every answer is about.
     """
     nodes = list(original)
     kept = _reachable(nodes, output)

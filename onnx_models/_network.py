@@ -145,13 +145,23 @@ class ReluNetwork:
         return digest.hexdigest()
 
     def flatten_input(self, x: ArrayLike) -> Array:
-        """`x` as a flat float64 vector; raises InputError for another number of entries or non-finite values."""
-        flat = np.asarray(x, np.float64).reshape(-1)
-        if flat.size != self.input_size:
+        """A copy of `x` as a flat float64 vector.
+
+        `x` is flat or has the model's input shape, dimensions of length 1 apart.
+
+        Raises:
+            InputError: another shape, entries that are not finite, or no array of real numbers at all.
+        """
+        try:
+            array = np.asarray(x, np.float64)
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a torch tensor that requires a gradient
+            raise InputError(f"The input cannot be read as an array of numbers: {error}") from error
+        if not _fits(array.shape, self.input_shape):
             raise InputError(
-                f"The input has shape {np.shape(x)} ({flat.size} entries), "
+                f"The input has shape {array.shape} ({array.size} entries), "
                 f"the model expects {self.input_shape} ({self.input_size} entries)."
             )
+        flat = array.reshape(-1).copy()
         if not np.all(np.isfinite(flat)):
             raise InputError("The input contains NaN or infinite values; every entry must be a finite number.")
         return flat
@@ -168,7 +178,7 @@ class ReluNetwork:
     def activations(self, batch: ArrayLike) -> list[Array]:
         """Value of every node, each of shape (N, node size), for a batch as in `forward_batch`."""
         array = np.asarray(batch, np.float64)
-        if array.ndim == 0 or int(np.prod(array.shape[1:])) != self.input_size:
+        if array.ndim == 0 or not _fits(array.shape[1:], self.input_shape):
             raise InputError(
                 f"The batch has shape {array.shape}; the model expects (N, {', '.join(map(str, self.input_shape))})."
             )
@@ -190,6 +200,16 @@ def sources(node: Node) -> tuple[int, ...]:
     if isinstance(node, Affine):
         return node.inputs
     return (node.input,) if isinstance(node, Relu) else ()
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a tensor of `shape` is one of shape `expected`, or flat, when dimensions of length 1 are left out.
+
+    An image with its channels last has the right number of entries for a model that wants them first, in the wrong
+    order; a model whose input is flat takes its entries in whatever order they stand.
+    """
+    given, wanted = (tuple(d for d in dims if d != 1) for dims in (shape, expected))
+    return given == wanted or (int(np.prod(given)) == int(np.prod(wanted)) and min(len(given), len(wanted)) <= 1)
 
 
 def _sum(terms: Sequence[Array], rows: int, size: int) -> Array:

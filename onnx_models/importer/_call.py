@@ -35,6 +35,7 @@ class Call:
     """One node about to be lowered.
 
     Attributes:
+        model: what messages call the model.
         node: operator, name, attributes.
         inputs: its inputs' values; None for an optional input that is not given.
         builder: where affine and ReLU nodes are added.
@@ -43,6 +44,7 @@ class Call:
         budget: what may still be written out.
     """
 
+    model: str
     node: NodeInfo
     inputs: tuple[Value | None, ...]
     builder: NetworkBuilder
@@ -56,8 +58,8 @@ class Call:
         return next(filter(None, self.node.outputs), self.node.name)
 
     def refuse(self, reason: str) -> NoReturn:
-        """Ends the import; `reason` continues the sentence that begins with the node's name."""
-        raise UnsupportedModelError(f"{self.node.label} {reason}.")
+        """Ends the import; `reason` continues a sentence that begins with the model's and the node's name."""
+        raise UnsupportedModelError(f"{self.model}: {self.node.label} {reason}.")
 
     def spend(self, shape: Sequence[int], words: int = 1) -> None:
         """Refuses the node if `words` words per entry of this shape exceed what the whole model may still write out."""

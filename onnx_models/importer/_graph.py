@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from onnx_models.errors import ModelFileError
-from onnx_models.importer._limits import MAX_ENTRIES, MAX_RANK
+from onnx_models.importer._limits import MAX_INPUT_ENTRIES, MAX_RANK
 from onnx_models.importer._node import NodeInfo
 from onnx_models.importer._tensors import to_array, type_name
 from onnx_models.importer._values import Constant
@@ -110,8 +110,10 @@ def _input_shape(value: onnx.ValueInfoProto, name: str) -> tuple[tuple[int, ...]
             f"{label} has the shape {dimensions(shape)}, a fixed batch of {shape[0]}. "
             "Export the model with a batch of 1 or with a dynamic batch."
         )
-    if math.prod(shape) > MAX_ENTRIES:
-        raise ModelFileError(f"{label} has the shape {dimensions(shape)}; at most {MAX_ENTRIES} entries are accepted.")
+    if math.prod(shape) > MAX_INPUT_ENTRIES:
+        raise ModelFileError(
+            f"{label} has the shape {dimensions(shape)}; at most {MAX_INPUT_ENTRIES} entries are accepted."
+        )
     return shape, batched
 
 

@@ -53,7 +53,7 @@ def lower(graph: Graph) -> Lowered:
     checkpoints: list[Checkpoint] = []
     for node in graph.nodes:
         inputs = tuple(values[source] if source else None for source in node.inputs)
-        call = Call(decoded(node, graph.name), inputs, builder, graph.batched, graph.opset, budget)
+        call = Call(graph.name, decoded(node, graph.name), inputs, builder, graph.batched, graph.opset, budget)
         for name, value in zip(node.outputs, _results(call), strict=False):
             values[name] = value
             if isinstance(value, Tensor) and name:

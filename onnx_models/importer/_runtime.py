@@ -46,6 +46,9 @@ def prepare(model: onnx.ModelProto, graph: Graph) -> None:
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", max([_OPSET, *since])))
     model.ir_version = min(model.ir_version, _IR_VERSION)
+    if graph.batched:
+        value = next(v for v in model.graph.input if v.name == graph.input_name)
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"  # some files say -1 instead
     _set_outputs(model, [graph.output_name])
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import backends, loading
+from mipverify_py import Tightening
+from tests.benchmarks import backends, loading, tightening
 
 
 def test_backends_are_timed_on_a_question(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,3 +32,11 @@ def test_loading_is_measured(case: loading.Case | None, shared_data: Path) -> No
     assert set(row) == (
         {"megabytes"} if case is None else {"load", "interval", "linear", "relus", "unstable", "megabytes"}
     )
+
+
+def test_stages_are_compared_on_the_same_images() -> None:
+    stages = (Tightening.INTERVAL, Tightening.LP)
+    rows = [tightening.measure("digits_small_standard", stage, "highs", 60.0, (1, 9)) for stage in stages]
+    assert tightening.contradictions(rows) == 0 and all(row.open_images == 0 for row in rows)
+    wrong = rows[0]._replace(brackets=((0.9, 0.9), (0.9, 0.9)))
+    assert tightening.contradictions([wrong, rows[1]]) == 2

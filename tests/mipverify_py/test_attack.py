@@ -113,3 +113,32 @@ def test_a_feasibility_witness_is_not_moved_onto_the_boundary() -> None:
     query = Query(linear_classifier(), np.zeros(2), LinfBall(0.75), Objective.FEASIBILITY)
     witness = polish(query, np.array([0.75, 0.75]), GradientAttack(query, Options()))
     assert witness is not None and witness.distance == 0.75
+
+
+def crossing(at: float) -> ReluNetwork:
+    """f_1 - f_0 = x - at on one input, through a ReLU."""
+    builder = NetworkBuilder((1,))
+    hidden = builder.relu(builder.affine([0], [DenseMap(np.ones((1, 1)))]))
+    return builder.build(builder.affine([hidden], [DenseMap(np.array([[0.0], [1.0]]))], np.array([0.0, -at])))
+
+
+def test_a_box_beyond_the_boundary_is_searched_to_its_nearest_face() -> None:
+    """The point on the boundary lies outside the box: moving there once made the bisection run for ever."""
+    query = Query(crossing(0.5), np.array([0.1]), Box.of([0.6], [0.9]))
+    attack = GradientAttack(query, Options())
+    point = attack.nearest(None)
+    assert point is not None and point.tolist() == [0.6]
+    assert attack.onto_boundary(np.array([0.9])).tolist() == [0.6]
+
+
+def test_a_boundary_one_ulp_away_ends_the_bisection() -> None:
+    query = Query(crossing(0.5), np.array([np.nextafter(0.5, 0.0)]))
+    point = GradientAttack(query, Options()).nearest(None)
+    assert point is not None and point[0] >= 0.5
+
+
+def test_a_constant_network_has_no_gradient_to_follow() -> None:
+    builder = NetworkBuilder((2,))
+    query = Query(builder.build(builder.constant(np.array([1.0, 0.0]))), np.array([0.1, 0.2]))
+    attack = GradientAttack(query, Options())
+    assert attack.nearest(None) is None and attack.gradient(query.x0).tolist() == [0.0, 0.0]

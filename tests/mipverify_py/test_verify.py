@@ -30,9 +30,11 @@ from mipverify_py import (
     distance,
     verify,
 )
+from mipverify_py._attack import GradientAttack
+from mipverify_py._search import Search
 from mipverify_py.backends import MipSolution, SolveLimits, SolveStatus, available_backends
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
-from onnx_models.errors import BackendCrashError
+from onnx_models.errors import BackendCrashError, BackendError, BackendLimitError, InvalidBoundsError
 from tests.helpers.networks import networks, random_network
 from tests.helpers.oracles import largest_margin, nearest_adversarial
 
@@ -299,3 +301,50 @@ class TestHostileSolver:
         result = self.run(monkeypatch, crash)
         assert result.stop_reason is StopReason.SOLVER_FAILED and "SIGSEGV" in result.stop_detail
         assert result.upper is not None and result.witness is not None
+
+    def test_a_failure_keeps_the_bracket(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(_: MipModel) -> MipSolution:
+            raise BackendError("Backend 'highs' failed: RuntimeError: HiGHS refused the model")
+
+        result = self.run(monkeypatch, refuse)
+        assert result.stop_reason is StopReason.SOLVER_FAILED and "refused" in result.stop_detail
+        assert result.upper is not None and result.witness is not None
+
+    def test_a_licence_that_is_too_small_is_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def too_large(_: MipModel) -> MipSolution:
+            raise BackendLimitError("The licence allows 2,000 rows.")
+
+        with pytest.raises(BackendLimitError):
+            self.run(monkeypatch, too_large)
+
+    def test_an_interrupt_while_repairing_keeps_the_bound(self, monkeypatch: pytest.MonkeyPatch, truth: float) -> None:
+        def script(model: MipModel) -> MipSolution:
+            if not model.integer.any():
+                raise KeyboardInterrupt
+            return solution(
+                SolveStatus.OPTIMAL, dual_bound=0.9 * truth, objective=0.9 * truth, point=model.column_lower
+            )
+
+        result = self.run(monkeypatch, script)
+        assert result.stop_reason is StopReason.INTERRUPTED and result.lower == 0.9 * truth
+
+
+def test_a_witness_found_before_the_limit_answers_a_feasibility_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, x0 = line_classifier(), np.array([0.25])
+
+    def limited(name: str, model: MipModel, limits: SolveLimits, **_: object) -> MipSolution:
+        return solution(SolveStatus.TIME_LIMIT, objective=0.0, point=np.where(model.integer, 1.0, model.column_upper))
+
+    monkeypatch.setattr(mip_engine, "solve_isolated", limited)
+    monkeypatch.setattr(GradientAttack, "within", lambda *_: None)
+    result = verify(Query(network, x0, LinfBall(0.5), Objective.FEASIBILITY))
+    assert result.verdict is Verdict.ADVERSARIAL and result.stop_reason is StopReason.SOLVED
+
+
+def test_bounds_that_a_witness_refutes_are_an_error() -> None:
+    """Neither end would be worth anything, so nothing is returned."""
+    search = Search(Query(line_classifier(), np.array([0.25])), Options(), None)
+    assert search.offer(np.array([0.75]))
+    search.prove(0.25)
+    with pytest.raises(InvalidBoundsError, match=r"prove 0\.3, a checked point gives 0\.25"):
+        search.prove(0.3)

@@ -213,6 +213,16 @@ def test_weights_listed_as_inputs_are_weights() -> None:
     check(model)
 
 
+def test_an_open_batch_dimension_may_be_written_in_several_ways() -> None:
+    for change in ("dim_param = 'any name'", "dim_value = -1", "Clear()"):
+        data = changed(_do(f"m.graph.input[0].type.tensor_type.shape.dim[0].{change}"))
+        network = load_onnx_bytes(data, "model.onnx")
+        batch = inputs_for(sound_model())
+        assert network.source is not None
+        np.testing.assert_allclose(network.source.logits(batch), run(sound_model(), batch), atol=1e-6)
+        np.testing.assert_allclose(network.forward_batch(batch), run(sound_model(), batch), atol=1e-6)
+
+
 def test_wrong_notes_on_intermediate_shapes_do_not_matter() -> None:
     model = sound_model()
     model.graph.value_info.append(helper.make_tensor_value_info("v0", TensorProto.FLOAT, [17]))
