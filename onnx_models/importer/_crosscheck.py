@@ -205,8 +205,8 @@ def _compare_fused(lowered: Lowered, network: ReluNetwork, batch: Array, model: 
     gap = np.abs(outputs - expected).max(axis=1)
     if (gap > _FUSED_TOLERANCE * np.maximum(first, second)).any():
         raise CrossCheckError(
-            f"{model}: fusing affine maps changed the outputs by {gap.max():.3g}: weights of very different size cancel "
-            f"each other, or there is a bug here. Please report the model; {_SKIP}."
+            f"{model}: fusing affine maps changed the outputs by {gap.max():.3g}: weights of unlike size cancel, "
+            f"or there is a bug here. Please report the model; {_SKIP}."
         )
 
 
