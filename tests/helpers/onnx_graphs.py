@@ -72,12 +72,11 @@ def single(
     *inputs: Any,
     opset: int = 13,
     batch: str | int | None = "N",
-    dtype: Any = np.float32,
     outputs: int = 1,
     **attributes: Any,
 ) -> onnx.ModelProto:
     """A model of one node. `inputs` are arrays, None, and `X` for the model's input, which comes first by default."""
-    graph = GraphBuilder(shape, opset=opset, batch=batch, dtype=dtype)
+    graph = GraphBuilder(shape, opset=opset, batch=batch)
     given = inputs if any(v is X for v in inputs) else (X, *inputs)
     named = ["x" if v is X else v for v in given]
     return graph.model(graph.node(operator, *named, outputs=outputs, **attributes))
