@@ -1,8 +1,9 @@
-"""Settings of every test: one thread per numeric library, two hypothesis profiles, and the shared test data."""
+"""Settings of every test: one thread per numeric library, Ctrl-C, two hypothesis profiles, and the shared test data."""
 
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 # Before numpy or torch is imported: more threads than cores cost far more than they give on small matrices.
@@ -11,6 +12,11 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every process they start would inherit
+# that; the tests of interruption send the signal and wait for what it does.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
