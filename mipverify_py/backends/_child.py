@@ -29,6 +29,9 @@ SHOWN_LINES = 5
 REAPED = "ended, and its exit code was collected by someone else"
 """The fate of a process when the program ignores SIGCHLD, or waits for any child."""
 
+LONGEST_WAIT_SECONDS = 86_400.0
+"""How long one wait for the process lasts; a time limit may exceed what poll accepts, some 24 days."""
+
 LAST_BREATH_SECONDS = 5.0
 """How long a process may take to end once it has closed its output."""
 
@@ -177,7 +180,7 @@ class Child:
 
 
 def _remaining(deadline: float | None) -> float | None:
-    return None if deadline is None else max(0.0, deadline - time.monotonic())
+    return None if deadline is None else min(max(0.0, deadline - time.monotonic()), LONGEST_WAIT_SECONDS)
 
 
 def _environment(scratch: str) -> dict[str, str]:

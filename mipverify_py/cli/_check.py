@@ -94,7 +94,7 @@ def zoo_names() -> list[str]:
 
 def _check_input(location: str) -> None:
     path, _ = split_location(location)
-    if path.suffix.lower() not in INPUT_SUFFIXES:
+    if not path.is_dir() and path.suffix.lower() not in INPUT_SUFFIXES:
         _refuse(
             f"{location}: files ending in {path.suffix or 'nothing'!r} are not read as inputs; "
             f"use one of {', '.join(INPUT_SUFFIXES)}."
@@ -104,6 +104,8 @@ def _check_input(location: str) -> None:
 
 def _check_file(name: str, option: str) -> None:
     path = Path(name)
+    if not name:  # which Path takes for the current folder
+        _refuse(f"{option}'' is no file name.")
     if path.is_dir():
         _refuse(f"{option}{name} is a folder; name a file in it.")
     if not path.exists():

@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     UNKNOWN = 2
     """The search stopped before it knew: a limit, a failed solver, or a bracket that is still open."""
     USAGE = 3
-    """The command line or a file is wrong; nothing was computed after that."""
+    """The command line or a file is wrong, or the output cannot be written; nothing was computed after that."""
     INTERNAL = 70
     """A bug in this program. Python's own code for it, 1, would read as ADVERSARIAL."""
     INTERRUPTED = 130

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -21,19 +23,31 @@ verify zoo:NAME --dataset digits --index 0:10
 
 verify model.onnx image.png --eps 0.1 --label 7 --timeout 60"""
 
-_EPILOG = """Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was
-reached); 3 wrong usage or input. With several images 2 outweighs 1, and 1 outweighs 0."""
+_EPILOG = (  # one line: typer would keep a line break
+    "Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was reached); "
+    "3 wrong usage or input. With several images 2 outweighs 1, and 1 outweighs 0."
+)
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+"""What writing to stdout can fail with, apart from a broken pipe."""
 
 
 def main() -> None:
     """The command `verify`: runs on the process's arguments and exits."""
+    if sys.stderr is None:  # the caller closed it
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end of the process
+    if sys.stdout is None:
+        _complain("stdout is closed, so results have nowhere to go.")
+        sys.exit(ExitCode.USAGE)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs `verify` with these arguments and gives its exit code; everything it says goes to stdout and stderr."""
     try:
-        return _run(list(arguments))
+        code = _run(list(arguments))
+        sys.stdout.flush()  # what cannot be written must be known while the exit code is still ours to choose
+        return code
     except typer.TyperException as error:
         _complain(error.format_message())
         return ExitCode.USAGE
@@ -41,13 +55,17 @@ def run(arguments: Sequence[str]) -> int:
         _complain("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Python flushes stdout once more at exit and would complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return ExitCode.BROKEN_PIPE
     except SystemExit:  # what rich makes of a broken pipe
         return ExitCode.BROKEN_PIPE
-    except Exception:  # noqa: BLE001 - whatever is left is a bug, and Python's code 1 for it would read "adversarial"
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - what is left is a bug, and Python's code 1 would read "adversarial"
+        if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
+            _give_up_stdout()
+            _complain(f"the output cannot be written ({error.strerror}).")
+            return ExitCode.USAGE
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
         return ExitCode.INTERNAL
 
 
@@ -75,4 +93,11 @@ def command() -> Any:
 
 
 def _complain(message: str) -> None:
-    sys.stderr.write(f"verify: {printable(message)}\n")
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit code still says what happened
+        sys.stderr.write(f"verify: {printable(message)}\n")
+        sys.stderr.flush()
+
+
+def _give_up_stdout() -> None:
+    """Python flushes stdout once more at exit and would complain again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

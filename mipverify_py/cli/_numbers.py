@@ -10,6 +10,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 DIGITS = 6
 """Significant digits shown; --json has them all."""
 
+LEAST_PLACE = -5
+"""Decimal place of the first digit of the smallest numbers that are shown without an exponent."""
+
 
 def rounded_down(value: float) -> str:
     """A number that reads back as a float of at most `value`."""
@@ -27,7 +30,9 @@ def _rounded(value: float, direction: str) -> str:
         return "0"
     last = max(exact.adjusted() - DIGITS + 1, -16)  # the place of the last digit shown
     short = exact.quantize(Decimal(1).scaleb(last), rounding=direction)
-    return f"{short:f}" if abs(exact.adjusted()) < 16 else f"{short:e}"
+    if not short:
+        return "0"
+    return f"{short:f}" if LEAST_PLACE <= exact.adjusted() < 16 else f"{short:e}"
 
 
 def seconds(value: float) -> str:

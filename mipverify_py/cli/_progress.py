@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.live import Live
@@ -57,8 +57,9 @@ class _State:
         late = time.monotonic() - self._written >= SECONDS_BETWEEN_LINES
         if late and bracket_words(bracket) != known:
             self._written = time.monotonic()
-            sys.stderr.write(f"{self.line()}\n")
-            sys.stderr.flush()
+            with suppress(OSError):  # a full disk under the log must not cost the results
+                sys.stderr.write(f"{self.line()}\n")
+                sys.stderr.flush()
 
     def line(self) -> str:
         elapsed = seconds(time.monotonic() - self._began)
