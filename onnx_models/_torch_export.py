@@ -8,7 +8,7 @@ import io
 import logging
 import operator
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,8 @@ def _load(data: bytes, name: str) -> ReluNetwork:
     try:
         return load_onnx_bytes(data, name)
     except ModelFileError as error:  # onnxruntime has no convolutions in double precision
-        raise UnsupportedModelError(f"{error} If the weights are float64, convert them with module.float().") from error
+        hint = "If the weights are float64, convert them with module.float()."
+        raise UnsupportedModelError(f"{str(error).rstrip('. ')}. {hint}") from error
 
 
 def _checked_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -83,7 +84,8 @@ def _evaluating_copy(module: torch.nn.Module) -> torch.nn.Module:
     import torch
 
     if not isinstance(module, torch.nn.Module):
-        raise InputError(f"from_torch takes a torch.nn.Module; a {type(module).__name__} arrived.")
+        hint = " Build the module and give it these weights with load_state_dict." if isinstance(module, Mapping) else ""
+        raise InputError(f"from_torch takes a torch.nn.Module; what arrived is of type {type(module).__name__}.{hint}")
     try:
         return copy.deepcopy(module).cpu().eval()
     except RuntimeError as error:  # tensors that are results of operations cannot be copied

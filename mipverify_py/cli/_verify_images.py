@@ -14,7 +14,7 @@ from mipverify_py._options import Options
 from mipverify_py._perturbation import LinfBall, Unrestricted
 from mipverify_py._query import Query, Targets
 from mipverify_py._result import Bracket, Result, Statistics
-from mipverify_py.backends import get_backend
+from mipverify_py.backends import available_backends, get_backend
 from mipverify_py.cli._answer import Answer, worst
 from mipverify_py.cli._arguments import Arguments
 from mipverify_py.cli._exit import ExitCode
@@ -30,7 +30,7 @@ from onnx_models.errors import BackendError, BackendMissingError, InputError, In
 
 def verify_images(a: Arguments) -> ExitCode:
     """Answers the question for every image asked for, and returns what the worst of them ends with."""
-    get_backend(a.backend)  # installed at all?
+    _check_solvers(a)
     source = open_source(a)
     assert a.model is not None
     network = load_model(a.model)
@@ -44,6 +44,16 @@ def verify_images(a: Arguments) -> ExitCode:
         file.check(inputs, questions[indices[0]])
     run = Run(model=a.model, network=network, inputs=inputs.name, indices=indices, arguments=a)
     return _answer_all(questions, JsonReport(run) if a.json else TextReport(run), file)
+
+
+def _check_solvers(a: Arguments) -> None:
+    """Raises BackendMissingError for solvers that are not installed, also for one that only some images would need."""
+    get_backend(a.backend)
+    if Tightening(a.tightening) in (Tightening.LP, Tightening.MIP) and "highs" not in available_backends():
+        raise BackendMissingError(
+            f"--tightening {a.tightening} needs HiGHS beside {a.backend}, and it is not installed: "
+            'pip install "mipverify-py[highs]", or choose --tightening linear.'
+        )
 
 
 def _answer_all(questions: Questions, report: Report, file: WitnessFile | None) -> ExitCode:

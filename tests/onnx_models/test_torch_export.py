@@ -136,7 +136,7 @@ def test_a_shape_that_the_module_does_not_take_is_refused(input_shape: Sequence[
 
 
 def test_what_is_not_a_module_is_refused() -> None:
-    with pytest.raises(InputError, match=r"takes a torch\.nn\.Module; a function arrived"):
+    with pytest.raises(InputError, match=r"takes a torch\.nn\.Module; what arrived is of type function"):
         from_torch(branching, SHAPE)  # type: ignore[arg-type]
 
 

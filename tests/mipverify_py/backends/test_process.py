@@ -50,6 +50,11 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], WorkerP
         pool.close()
 
 
+def test_a_time_limit_of_many_years_is_a_limit_like_others() -> None:
+    """poll itself takes no more than 2**31 milliseconds."""
+    assert solve_isolated("highs", KNAPSACK, SolveLimits(seconds=1e12)).status is SolveStatus.OPTIMAL
+
+
 @pytest.mark.parametrize("mode", ["hang", "flood"])
 def test_a_solver_that_overruns_is_ended_and_its_progress_kept(hostile: Callable, mode: str) -> None:
     seen: list[SolveProgress] = []

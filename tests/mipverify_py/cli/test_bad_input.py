@@ -65,6 +65,8 @@ MISTAKES = {
     "inspect and witness": ("model.onnx --inspect --save-witness w.npz", "--inspect computes no witness"),
     # files that are not there, or not what they should be
     "missing model": ("absent.onnx x.npy", "absent.onnx: there is no such file"),
+    "model without a name": ("'' x.npy", "'' is no file name"),
+    "input is a folder": ("model.onnx folder", "folder is a folder; name a file in it"),
     "model is a folder": ("folder x.npy", "folder is a folder; name a file in it"),
     "unknown bundled model": ("zoo:vgg x.npy", "zoo:vgg: there is no such bundled model; choose from digits_"),
     "missing input": ("model.onnx absent.npy", "absent.npy: there is no such file"),
@@ -161,6 +163,22 @@ def test_a_solver_that_is_not_installed(
     monkeypatch.setattr(backend_class("scip"), "is_installed", lambda: False)
     assert run(["model.onnx", "x.npy", "--backend", "scip"]) == ExitCode.USAGE
     assert 'pip install "mipverify-py[scip]"' in capsys.readouterr().err
+
+
+def test_bounds_that_need_a_solver_which_is_not_installed(
+    inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must be known before the first image: only some images get as far as LP bounds."""
+    from mipverify_py.backends._registry import backend_class
+
+    monkeypatch.setattr(backend_class("highs"), "is_installed", lambda: False)
+    words = ["model.onnx", "x.npy", "--backend", "cbc", "--eps", "0", "--quiet"]
+    assert run(words) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--tightening lp needs HiGHS beside cbc" in err
+    assert "choose --tightening linear" in err
+    assert run([*words, "--tightening", "linear"]) == ExitCode.ANSWERED
 
 
 def test_control_characters_do_not_reach_the_terminal(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:

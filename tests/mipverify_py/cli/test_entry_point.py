@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+FULL = Path("/dev/full")
+"""A device that every write to fails, as on a full disk."""
 
 VERIFY = [sys.executable, "-m", "mipverify_py.cli"]
 HEAVY = (
@@ -30,6 +34,11 @@ HEAVY = (
 
 def verify(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*VERIFY, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a line of shell, for redirections that `subprocess` does not have."""
+    return subprocess.run(["sh", "-c", line], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,61 @@ def test_a_reader_that_goes_away_is_no_traceback(workplace: Path, words: list[st
         done = subprocess.run(command, cwd=workplace, stdout=closed, stderr=subprocess.PIPE, timeout=120, check=False)
     assert done.returncode == 141
     assert done.stderr == b""
+
+
+EVERY_WRITER = [
+    ["--help"],
+    ["--version"],
+    ["--backends"],
+    ["--list-zoo", "--json"],
+    ["model.onnx", "--inspect"],
+    ["model.onnx", "x.npy", "--eps", "0"],
+    ["model.onnx", "x.npy", "--eps", "0", "--json"],
+]
+
+
+@pytest.mark.parametrize("words", EVERY_WRITER, ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_an_output_that_cannot_be_written_is_one_line(workplace: Path, words: list[str], unbuffered: str) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [*VERIFY, *words],
+            cwd=workplace,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        3,
+        "verify: the output cannot be written (No space left on device).\n",
+    )
+
+
+@pytest.mark.parametrize(("words", "code"), [("x.npy --eps 0", 0), ("x.npy --eps 10", 1), ("absent.npy", 3)])
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_messages_that_cannot_be_written_change_no_exit_code(
+    workplace: Path, words: str, code: int, redirection: str
+) -> None:
+    """Python's own code for an error that it cannot show is 1, which would read as "adversarial"."""
+    done = shell(f"{shlex.join(VERIFY)} model.onnx {words} {redirection}", workplace)
+    assert done.returncode == code
+    assert ("answer" in done.stdout) == (code < 2)
+
+
+def test_a_closed_stdout_is_a_mistake(workplace: Path) -> None:
+    done = shell(f"{shlex.join(VERIFY)} model.onnx x.npy --eps 0 >&-", workplace)
+    assert (done.returncode, done.stderr) == (3, "verify: stdout is closed, so results have nowhere to go.\n")
+
+
+def test_the_epilog_of_the_help_has_no_line_break_of_its_own(workplace: Path) -> None:
+    environment = {**os.environ, "COLUMNS": "300"}
+    done = subprocess.run(
+        [*VERIFY, "--help"], cwd=workplace, env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "2 unknown (a limit was reached); 3 wrong usage or input." in done.stdout
 
 
 def test_an_interrupted_run_writes_what_it_knows(workplace: Path) -> None:

@@ -32,6 +32,9 @@ def test_rounding_is_outward_and_close(value: float) -> None:
         (0.0462799053, "0.0462799", "0.0462800"),
         (0.9999999, "0.999999", "1.000000"),
         (12.0, "12.0000", "12.0000"),
+        (0.0000123456789, "0.0000123456", "0.0000123457"),
+        (7.450347e-11, "7.45034e-11", "7.45035e-11"),  # wider than its column otherwise
+        (3e-18, "0", "1e-16"),
     ],
 )
 def test_numbers_as_shown(value: float, down: str, up: str) -> None:
