@@ -2,6 +2,7 @@
 
 from bounds._bounds import Bounds, NetworkBounds
 from bounds._formulation import Formulation, ReluColumns
+from bounds._hull import HullPlanes, LinearForms, UnitLines, linear_forms, rows_at_once
 from bounds._interval import interval_bounds
 from bounds._linear import Relaxation, linear_bounds, refined, upper_bounds
 from bounds._lp import LpSession, LpTightening, lp_bounds
@@ -12,6 +13,8 @@ __all__ = [
     "Bounds",
     "Expression",
     "Formulation",
+    "HullPlanes",
+    "LinearForms",
     "LpSession",
     "LpTightening",
     "MipModel",
@@ -20,10 +23,13 @@ __all__ = [
     "Refinement",
     "Relaxation",
     "ReluColumns",
+    "UnitLines",
     "interval_bounds",
     "linear_bounds",
+    "linear_forms",
     "lp_bounds",
     "refined",
+    "rows_at_once",
     "sweep",
     "upper_bounds",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mipverify_py._arguments import choice, instance, real_number, whole_number
@@ -9,8 +10,9 @@ from mipverify_py._enums import Tightening
 from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from onnx_models.errors import InputError
 
-ENGINES = ("mip",)
-"""Names of the engines."""
+ENGINES = ("auto", "cuts", "duals", "mip")
+"""Names of the engines: the native ones `cuts` (LP branch and cut) and `duals` (batched duals with hull planes), `auto`,
+which chooses among these, and `mip`, one mixed-integer program on a solver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Options:
         node_limit: branch-and-bound nodes of the MIP, >= 1, or None.
         gap_absolute, gap_relative: a distance is closed when upper - lower <= max(gap_absolute, gap_relative * upper).
         threads: threads for the solver and for torch, >= 1.
+        jobs: target classes searched at the same time by the native engines, >= 1; does not change the answer.
+        device: where the engine `duals` computes, "cpu" or "cuda" (or "cuda:1", ...).
         seed: seed of the attack and of the solver, 0 <= seed < 2**31.
         tightening: last stage of bound tightening.
         restarts: random starts of the attack per target class, >= 1.
@@ -39,6 +43,8 @@ class Options:
     gap_absolute: float = GAP_ABSOLUTE
     gap_relative: float = GAP_RELATIVE
     threads: int = 1
+    jobs: int = 1
+    device: str = "cpu"
     seed: int = 0
     tightening: Tightening = Tightening.LP
     restarts: int = 4
@@ -55,6 +61,8 @@ class Options:
             "gap_absolute": (0 <= self.gap_absolute < float("inf"), "a finite number that is at least 0"),
             "gap_relative": (0 <= self.gap_relative < 1, "at least 0 and below 1"),
             "threads": (self.threads >= 1, "at least 1"),
+            "jobs": (self.jobs >= 1, "at least 1"),
+            "device": (re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is not None, '"cpu", "cuda" or "cuda:" and a number'),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2**31"),
             "restarts": (self.restarts >= 1, "at least 1"),
         }
@@ -65,10 +73,11 @@ class Options:
     def _make_plain(self) -> None:
         """Replaces every value by a plain Python one of its type; raises InputError where that cannot be."""
         instance(str, self.backend, "Option backend")
+        instance(str, self.device, "Option device")
         plain: dict[str, object] = {"tightening": choice(Tightening, self.tightening, "Option tightening")}
         for name in ("gap_absolute", "gap_relative"):
             plain[name] = real_number(getattr(self, name), f"Option {name}")
-        for name in ("threads", "seed", "restarts"):
+        for name in ("threads", "jobs", "seed", "restarts"):
             plain[name] = whole_number(getattr(self, name), f"Option {name}")
         if self.time_limit is not None:
             plain["time_limit"] = real_number(self.time_limit, "Option time_limit")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
 from mipverify_py._witness import Witness
+from mipverify_py.proof import Proof
 from onnx_models import Array
 
 
@@ -25,7 +26,10 @@ class Statistics:
         unstable: unstable units per ReLU node, in topological order, in the bounds of the MIP; empty if none was built.
         stable: stable units per ReLU node, likewise.
         columns, rows, binaries, nonzeros: size of the MIP, 0 if none was built.
-        nodes: branch-and-bound nodes.
+        nodes: branch-and-bound nodes, of the MIP or of all trees of a native engine.
+        trees: target classes for which a native engine had to split, 0 where none did.
+        rounds: how often a nearer witness made the radius of a native engine shrink.
+        cuts: planes of units' convex hulls in the proofs of a native engine.
         open_targets: target classes that the bounds could not exclude.
         bound_solves: LP and MIP solves spent on bounds, per stage name.
         bound_seconds: seconds per stage of bound tightening.
@@ -39,6 +43,9 @@ class Statistics:
     binaries: int = 0
     nonzeros: int = 0
     nodes: int = 0
+    trees: int = 0
+    rounds: int = 0
+    cuts: int = 0
     open_targets: tuple[int, ...] = ()
     bound_solves: tuple[tuple[str, int], ...] = ()
     bound_seconds: tuple[tuple[str, float], ...] = ()
@@ -71,6 +78,8 @@ class Result:
         seconds: wall-clock time of the whole query.
         attack_seconds: the part of it spent on the attack.
         statistics: sizes and counts.
+        proof: what `evidence` REPROVED rests on where a native engine searched, for `replay`; None for engine `mip`, and
+            where no search was needed. It holds the network and every tree, so keep it only where it is of use.
     """
 
     verdict: Verdict
@@ -90,6 +99,7 @@ class Result:
     seconds: float
     attack_seconds: float
     statistics: Statistics
+    proof: Proof | None
 
     def __repr__(self) -> str:
         ends = "" if self.objective is Objective.FEASIBILITY else f", [{self.lower}, {self.upper}]"

@@ -13,6 +13,7 @@ from mipverify_py._polish import polish
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
 from mipverify_py._witness import Witness, margin_below
+from mipverify_py.proof import Proof
 from onnx_models import Array
 from onnx_models.errors import InvalidBoundsError
 
@@ -46,6 +47,7 @@ class Search:
     attack_seconds: float = 0.0
     backend: str | None = None
     statistics: Statistics = field(default_factory=Statistics)
+    proof: Proof | None = None
 
     def __post_init__(self) -> None:
         self.attack = GradientAttack(self.query, self.options)
@@ -150,6 +152,7 @@ class Search:
             seconds=time.monotonic() - self.started,
             attack_seconds=self.attack_seconds,
             statistics=self.statistics,
+            proof=self.proof,
         )
 
     def _better(self, value: float, old: float) -> bool:

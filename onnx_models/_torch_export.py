@@ -83,9 +83,10 @@ def _evaluating_copy(module: torch.nn.Module) -> torch.nn.Module:
     """A copy on the CPU in evaluation mode."""
     import torch
 
-    if not isinstance(module, torch.nn.Module):
-        hint = " Build the module and give it these weights with load_state_dict." if isinstance(module, Mapping) else ""
-        raise InputError(f"from_torch takes a torch.nn.Module; what arrived is of type {type(module).__name__}.{hint}")
+    given: object = module
+    if not isinstance(given, torch.nn.Module):
+        hint = " Build the module and give it these weights with load_state_dict." if isinstance(given, Mapping) else ""
+        raise InputError(f"from_torch takes a torch.nn.Module; what arrived is of type {type(given).__name__}.{hint}")
     try:
         return copy.deepcopy(module).cpu().eval()
     except RuntimeError as error:  # tensors that are results of operations cannot be copied

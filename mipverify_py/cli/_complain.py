@@ -1,0 +1,15 @@
+"""Messages to the user on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from mipverify_py.cli._printable import printable
+
+
+def complain(message: str) -> None:
+    """Writes one line to stderr."""
+    with contextlib.suppress(OSError):  # where nobody can be told, the exit code still says what happened
+        sys.stderr.write(f"verify: {printable(message)}\n")
+        sys.stderr.flush()

@@ -1,0 +1,97 @@
+"""Searching one image's answer and replaying its proof, in this process or in a worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mipverify_py import replay, verify
+from mipverify_py._enums import Objective, StopReason, Verdict
+from mipverify_py._options import Options
+from mipverify_py._query import Query
+from mipverify_py._result import Bracket, Result, Statistics
+from mipverify_py.proof import ReplayReport
+from onnx_models.errors import BackendError, BackendMissingError, InvalidBoundsError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What came out for one image.
+
+    Attributes:
+        result: the answer; without its proof, which holds the network and would have to be kept for every image.
+        replay: what the replay of the proof said; None if none was asked for or there is no proof.
+    """
+
+    result: Result
+    replay: ReplayReport | None = None
+
+
+def search_image(
+    query: Query, options: Options, on_progress: Callable[[Bracket], None] | None, *, with_replay: bool
+) -> Found:
+    """The answer to one image's query; an error that concerns this image alone leaves it unknown.
+
+    Raises:
+        BackendMissingError: no other image would get an answer either.
+    """
+    result = _searched(query, options, on_progress)
+    bare = replace(result, proof=None)
+    if result.proof is None or not with_replay:
+        return Found(bare)
+    try:
+        report = replay(result.proof)
+    except KeyboardInterrupt:
+        detail = "the replay of the proof was interrupted"
+        return Found(replace(bare, stop_reason=StopReason.INTERRUPTED, stop_detail=detail))
+    return Found(bare if report.holds else _refuted(bare, report), report)
+
+
+def _searched(query: Query, options: Options, on_progress: Callable[[Bracket], None] | None) -> Result:
+    began = time.monotonic()
+    try:
+        return verify(query, options, on_progress=on_progress)
+    except BackendMissingError:
+        raise
+    except BackendError as error:
+        return unanswered(query, options, StopReason.SOLVER_FAILED, str(error), time.monotonic() - began)
+    except InvalidBoundsError as error:
+        return unanswered(query, options, StopReason.NUMERICAL, str(error), time.monotonic() - began)
+
+
+def unanswered(query: Query, options: Options, reason: StopReason, detail: str, seconds: float) -> Result:
+    """A result that knows nothing and says why, after that many seconds."""
+    return Result(
+        verdict=Verdict.UNKNOWN,
+        objective=query.objective,
+        lower=None,
+        upper=None,
+        witness=None,
+        point=None,
+        evidence=None,
+        evidence_detail="",
+        stop_reason=reason,
+        stop_detail=detail,
+        predicted=query.predicted,
+        reference=query.reference,
+        engine=options.engine,
+        backend=None,
+        seconds=seconds,
+        attack_seconds=0.0,
+        statistics=Statistics(),
+        proof=None,
+    )
+
+
+def _refuted(result: Result, report: ReplayReport) -> Result:
+    """What is left of an answer whose proof does not hold: the checked witness, and nothing that needs the proof."""
+    return replace(
+        result,
+        verdict=Verdict.UNKNOWN if result.verdict is Verdict.ROBUST else result.verdict,
+        lower=None,
+        evidence=None,
+        evidence_detail="",
+        stop_reason=StopReason.NUMERICAL,
+        stop_detail=f"the proof does not hold when it is replayed: {report.failure}",
+    )

@@ -1,0 +1,171 @@
+"""The bound that the row duals of a node's linear program prove, by a backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mipverify_py.engines._cuts import Cut
+from mipverify_py.engines._problem import Problem
+from onnx_models import Array
+
+ROUNDING_ROOM = 1e-13
+"""What a unit's plane weights leave of 1 at least, so that their sum does not exceed 1 in any order of rounding."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """What a node knows about the pre-activations z of all unstable units.
+
+    Attributes:
+        lower, upper: bounds of z, shape (units,).
+        sign: +1 or -1 for units split on the way to the node, 0 for others, shape (units,).
+    """
+
+    lower: Array
+    upper: Array
+    sign: NDArray[np.int8]
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """Units with y = z."""
+        return (self.sign > 0) | ((self.lower >= 0) & (self.sign == 0))
+
+    @property
+    def inactive(self) -> NDArray[np.bool_]:
+        """Units with y = 0."""
+        return (self.sign < 0) | ((self.upper <= 0) & (self.sign == 0) & (self.lower < 0))
+
+    @property
+    def free(self) -> NDArray[np.bool_]:
+        """Units of either sign."""
+        return (self.sign == 0) & (self.lower < 0) & (self.upper > 0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Duals:
+    """Row duals of a node's linear program that maximises f_j - f_c.
+
+    Attributes:
+        lines: coefficient that each z has in the bound, shape (units,).
+        triangles: multipliers of y <= s z + t, shape (units,).
+        cuts: multipliers of the cuts, in the order of the LP's cuts.
+    """
+
+    lines: Array
+    triangles: Array
+    cuts: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proved:
+    """An upper bound of f_j - f_c on a node, and the multipliers it comes from (see `Multipliers`).
+
+    Attributes:
+        bound: max over the box of G . x + constant.
+        scale: sum of the absolute values of the terms of `bound`: its rounding error is a small multiple of 1e-16 scale.
+        G: shape (n,).
+        constant: a number.
+        weight_of: coefficient A of each unit's output in the backward pass, shape (units,).
+        alpha, beta: as in `Multipliers`.
+        cuts, weights: cuts that are used, and their weights.
+    """
+
+    bound: float
+    scale: float
+    G: Array
+    constant: float
+    weight_of: Array
+    alpha: Array
+    beta: Array
+    cuts: tuple[Cut, ...]
+    weights: Array
+
+
+class BackwardPass:
+    """Replaces the units' outputs by lines, last layer first, until f_j - f_c is bounded by a function of the input."""
+
+    def __init__(self, problem: Problem, target: int) -> None:
+        position = problem.targets.index(target)
+        self._n, self._units = problem.inputs, problem.unit_count
+        self._margin, self._constant = problem.margin[position], float(problem.margin_constant[position])
+        self._layers = [(layer, layer.weight.T.tocsr()) for layer in reversed(problem.layers)]
+
+    def run(self, state: State, duals: Duals, cuts: Sequence[Cut], box: tuple[Array, Array]) -> Proved:
+        """The bound that duals prove over a box (middle, radius).
+
+        In the pass a free unit whose output has coefficient A is replaced, if A < 0, by alpha z with alpha = line / A, and
+        if A > 0 by its upper lines in the proportion of their multipliers. A split unit's multiplier beta is what its line
+        has beyond A. Whatever the duals are, the bound holds; optimal ones reproduce the LP's optimum.
+        """
+        G, constant, scale = self._margin.copy(), self._constant, abs(self._constant)
+        used = np.flatnonzero(duals.cuts > 0)
+        owner = np.array([cuts[k].plane.unit for k in used], np.intp)
+        total = duals.triangles + np.bincount(owner, duals.cuts[used], self._units)
+        share = (1.0 - ROUNDING_ROOM) * duals.cuts[used] / np.where(total > 0, total, 1.0)[owner]
+        on_planes = np.bincount(owner, share, self._units)
+        alpha, beta, weight_of = np.zeros(self._units), np.zeros(self._units), np.zeros(self._units)
+        active, free = state.active, state.free
+        slope = np.where(free, state.upper / np.where(free, state.upper - state.lower, 1.0), 0.0)
+        for layer, transposed in self._layers:
+            part = slice(layer.first, layer.first + layer.size)
+            outputs = slice(self._n + layer.first, self._n + layer.first + layer.size)
+            A = G[outputs].copy()  # noqa: N806
+            weight_of[part], G[outputs] = A, 0.0
+            sign, lines = state.sign[part], duals.lines[part]
+            exact = np.where(active[part], A, 0.0)
+            beta[part] = np.where(sign != 0, np.maximum(sign * (lines - exact), 0.0), 0.0)
+            below = free[part] & (A < 0)
+            alpha[part] = np.where(below, np.clip(lines / np.where(below, A, 1.0), 0.0, 1.0), 0.0)
+            rising = np.where(free[part], np.maximum(A, 0.0), 0.0)
+            line = rising * (1.0 - on_planes[part])
+            z = exact + alpha[part] * A + sign * beta[part] + line * slope[part]
+            intercept = -line * slope[part] * state.lower[part]
+            constant += float(z @ layer.bias + intercept.sum())
+            scale += float(np.abs(z) @ np.abs(layer.bias) + intercept.sum())
+            G[: layer.weight.shape[1]] += transposed @ z
+            mine = np.flatnonzero((owner >= layer.first) & (owner < layer.first + layer.size))
+            if len(mine):
+                amounts = rising[owner[mine] - layer.first] * share[mine]
+                rights = np.array([cuts[k].right for k in used[mine]])
+                G += _combine([cuts[k] for k in used[mine]], amounts, len(G))
+                constant += float(amounts @ rights)
+                scale += float(amounts @ np.abs(rights))
+        G = G[: self._n]
+        middle, radius = box
+        bound = float(G @ middle + np.abs(G) @ radius) + constant
+        scale += float(np.abs(G) @ (np.abs(middle) + radius))
+        kept = np.flatnonzero(weight_of[owner] > 0)
+        chosen = tuple(cuts[k] for k in used[kept])
+        return Proved(bound, scale, G, constant, weight_of, alpha, beta, chosen, share[kept])
+
+    def value(self, point: Array) -> tuple[float, Array]:
+        """f_j - f_c at an input, and all z there, shape (units,)."""
+        v, z = np.concatenate([point, np.zeros(self._units)]), np.zeros(self._units)
+        for layer, _ in reversed(self._layers):
+            part = slice(layer.first, layer.first + layer.size)
+            z[part] = layer.weight @ v[: layer.weight.shape[1]] + layer.bias
+            v[self._n + layer.first : self._n + layer.first + layer.size] = np.maximum(z[part], 0.0)
+        return float(self._margin @ v) + self._constant, z
+
+    def pre_activations(self, columns: Array) -> Array:
+        """z of all units as the columns give it, shape (units,)."""
+        parts = [layer.weight @ columns[: layer.weight.shape[1]] + layer.bias for layer, _ in reversed(self._layers)]
+        return np.concatenate([np.zeros(0), *parts])
+
+
+def _combine(cuts: Sequence[Cut], amounts: Array, size: int) -> Array:
+    """Sum of amounts times the cuts' rows."""
+    lengths = [len(cut.columns) for cut in cuts]
+    columns = np.concatenate([cut.columns for cut in cuts])
+    values = np.concatenate([cut.values for cut in cuts]) * np.repeat(amounts, lengths)
+    return np.bincount(columns, values, size)
+
+
+def crown_duals(problem: Problem, state: State) -> Duals:
+    """Duals with which the backward pass is CROWN's; lines are read only by units of negative weight."""
+    alpha = (state.upper > -state.lower).astype(np.float64)
+    return Duals(alpha, np.zeros(problem.unit_count), np.zeros(0))

@@ -1,0 +1,287 @@
+"""Upper bounds of f_j - f_c for a batch of nodes at once, by gradient steps on the Lagrangian dual; no LP solver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bounds import Bounds
+from mipverify_py.engines._dual_planes import LayerPlanes
+from mipverify_py.engines._problem import Problem
+from onnx_models import Array
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+SLACK = 1e-9
+"""Share of a linear form's variation over the box that is left for rounding when floats close a node: the outward-rounded
+replay needs 1e-13 to 1e-11 of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """B nodes. Rows belong to nodes; units are numbered as in the tree.
+
+    Attributes:
+        margin: f_j - f_c over the columns, shape (B, columns), and `margin_constant`, shape (B,).
+        signs: +1, -1 for split units and 0 for others, shape (B, units).
+        lower, upper: pre-activation bounds, shape (B, units).
+        alpha, beta: multipliers, shape (B, units).
+        mu: per layer with planes the weights of the triangle's line and of the planes, shape (B, K, 1 + P), rows sum to 1.
+    """
+
+    margin: Tensor
+    margin_constant: Tensor
+    signs: Tensor
+    lower: Tensor
+    upper: Tensor
+    alpha: Tensor
+    beta: Tensor
+    mu: dict[int, Tensor]
+
+    def rows(self, which: Tensor) -> Batch:
+        """Some of the nodes."""
+        parts = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "mu"}
+        return Batch(**parts, mu={k: m[which] for k, m in self.mu.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounded:
+    """What is known about a batch after some steps.
+
+    Attributes:
+        value: the bounds, shape (B,); +inf where overflow left none.
+        form, constant: L(x) = form.x + constant >= f_j - f_c on the node's region, shapes (B, n) and (B,).
+        batch: the nodes with the multipliers of these bounds.
+        point: the weighted average of the maximisers, close to the relaxation's optimum, shape (B, n).
+    """
+
+    value: Tensor
+    form: Tensor
+    constant: Tensor
+    batch: Batch
+    point: Tensor
+
+
+class LayerTensors:
+    """One layer of the problem on the device."""
+
+    def __init__(self, weight: Array, bias: Array, first: int, n: int, device: torch.device) -> None:
+        import torch
+
+        self.first, self.size, self.column = first, len(bias), n + first
+        self.weight = torch.from_numpy(np.ascontiguousarray(weight)).to(device)
+        self.bias = torch.from_numpy(bias.copy()).to(device)
+        self.units = slice(first, first + self.size)
+        self.columns = slice(self.column, self.column + self.size)
+
+
+class DualBounder:
+    """Minimises the dual bound of nodes over (alpha, beta, mu).
+
+    With the coefficient A of a unit's output in the backward pass, the unit is replaced by
+    its exact line if it is stable or split (a split one adds beta >= 0 times its half-space), by alpha z if A < 0, and
+    by the mu-weighted planes if A > 0. What reaches the input is L(x) = g.x + const, and the bound is
+    g.mid + |g|.rad + const: convex and piecewise linear in each group of multipliers, valid for all of them. Its subgradients
+    come from one forward pass of the maximiser x = mid + sign(g) rad through the same lines
+    (alpha-beta-CROWN: Wang et al., 2021; active sets of hull planes: De Palma et al., 2021).
+    """
+
+    def __init__(self, problem: Problem, device: str = "cpu") -> None:
+        import torch
+
+        self.device = torch.device(device)
+        self._n = problem.inputs
+        self.layers = [
+            LayerTensors(layer.weight.toarray(), layer.bias, layer.first, self._n, self.device)
+            for layer in problem.layers
+        ]
+        self.move(problem.box)
+
+    def move(self, box: Bounds) -> None:
+        """Goes on with another box."""
+        import torch
+
+        self._middle = torch.from_numpy(0.5 * (box.lower + box.upper)).to(self.device)
+        self._radius = torch.from_numpy(0.5 * (box.upper - box.lower)).to(self.device)
+
+    def slack(self, bounded: Bounded) -> Tensor:
+        """How far below the threshold a bound has to be for rounding not to matter, shape (B,)."""
+        return SLACK * (1.0 + bounded.form.abs() @ self._radius + bounded.constant.abs())
+
+    def optimise(
+        self, batch: Batch, planes: Mapping[int, LayerPlanes], steps: int, threshold: float, pace: Pace | None = None
+    ) -> Bounded:
+        """Bounds after at most `steps` steps; nodes below the threshold are left alone from then on."""
+        return _Descent(self, self.layers, batch, planes, pace or Pace()).run(steps, threshold)
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Middle and half-widths of the box."""
+        return self._middle, self._radius
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Step sizes: `first / (1 + decay * k)` at step k, relative to the largest slope."""
+
+    mu: float = 3.0
+    mu_decay: float = 0.3
+    alpha: float = 0.3
+    alpha_decay: float = 0.2
+    beta: float = 0.15
+    beta_decay: float = 0.93
+    look_back: float = 0.4
+    """Weight of the averaged maximiser, against the last one, in the subgradient."""
+
+
+class _Descent:
+    def __init__(
+        self,
+        bounder: DualBounder,
+        layers: list[LayerTensors],
+        batch: Batch,
+        planes: Mapping[int, LayerPlanes],
+        pace: Pace,
+    ) -> None:
+        import torch
+
+        self._middle, self._radius = bounder.box
+        self._layers, self._planes, self._pace = layers, planes, pace
+        self._input = slice(0, len(self._middle))
+        self._size = len(batch.signs)
+        self._take(batch, torch.arange(self._size, device=bounder.device))
+        zeros = self._middle.new_zeros
+        self._best = Bounded(
+            zeros(self._size).fill_(np.inf), zeros(self._size, len(self._middle)), zeros(self._size), self._owned(batch), zeros(self._size, len(self._middle))
+        )
+        self._average, self._total = zeros(self._size, len(self._middle)), 0.0
+        self._first, self._second = torch.zeros_like(batch.beta), torch.zeros_like(batch.beta)
+        self._beta_scale = 0.15 * batch.margin[:, len(self._middle) :].abs().mean() if batch.signs.numel() else 0.0
+
+    @staticmethod
+    def _owned(batch: Batch) -> Batch:
+        return replace(
+            batch, alpha=batch.alpha.clone(), beta=batch.beta.clone(), mu={k: m.clone() for k, m in batch.mu.items()}
+        )
+
+    def _take(self, batch: Batch, where: Tensor) -> None:
+        """Makes `batch`, rows `where` of the whole, the nodes that are still worked on."""
+        self._batch, self._where = batch, where
+        self._active = (batch.lower >= 0) | (batch.signs > 0)
+        self._free = ~self._active & ~((batch.upper <= 0) | (batch.signs < 0))
+        width = (batch.upper - batch.lower).where(self._free, batch.upper.new_ones(()))
+        self._slope = (batch.upper / width).where(self._free, batch.upper.new_zeros(()))
+        self._intercept = (-batch.lower * self._slope).where(self._free, batch.upper.new_zeros(()))
+        self._is_active, self._is_free = self._active.to(batch.lower.dtype), self._free.to(batch.lower.dtype)
+
+    def run(self, steps: int, threshold: float) -> Bounded:
+        for step in range(steps):
+            value, form, constant, pulled = self._backward()
+            closed = self._keep(value, form, constant, threshold)
+            x = self._middle + form.sign() * self._radius
+            self._total += step + 1
+            self._average[self._where] += (step + 1) * x
+            if bool(closed.all()) or step == steps - 1:
+                break
+            if step % 5 == 4 and 4 * int(closed.sum()) > len(closed):
+                keep = (~closed).nonzero()[:, 0]
+                x, pulled = x[keep], [p[keep] for p in pulled]
+                self._take(self._batch.rows(keep), self._where[keep])
+            blend = self._pace.look_back
+            x = (1 - blend) * x + blend * self._average[self._where] / self._total
+            self._forward(x, pulled, step)
+        return replace(self._best, point=self._average / self._total)
+
+    def _keep(self, value: Tensor, form: Tensor, constant: Tensor, threshold: float) -> Tensor:
+        """Stores what is better than before; returns which of the present nodes are closed."""
+        best, where, batch = self._best, self._where, self._batch
+        better = value < best.value[where]
+        rows = where[better]
+        best.value[rows], best.form[rows], best.constant[rows] = value[better], form[better], constant[better]
+        best.batch.alpha[rows], best.batch.beta[rows] = batch.alpha[better], batch.beta[better]
+        for k, m in batch.mu.items():
+            best.batch.mu[k][rows] = m[better]
+        slack = SLACK * (1.0 + form.abs() @ self._radius + constant.abs())
+        return best.value[where] < threshold - slack
+
+    def _backward(self) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Bound, L, and the coefficient A of every layer's outputs."""
+        batch = self._batch
+        g, constant = batch.margin.clone(), batch.margin_constant.clone()
+        pulled: list[Tensor] = []
+        for k in range(len(self._layers) - 1, -1, -1):
+            layer = self._layers[k]
+            units = layer.units
+            A = g[:, layer.columns]
+            pulled.append(A)
+            positive = A.clamp(min=0) * self._is_free[:, units]
+            negative = A.clamp(max=0) * self._is_free[:, units]
+            chord = positive
+            if k in self._planes:
+                planes, mu = self._planes[k], batch.mu[k]
+                chord = positive.clone()
+                upward = positive[:, planes.unit_index]
+                chord[:, planes.unit_index] = upward * mu[:, :, 0]
+                weights = upward[:, :, None] * mu[:, :, 1:]
+                constant += (weights * planes.offset).sum((1, 2))
+            multiplier = A * self._is_active[:, units] + negative * batch.alpha[:, units]
+            multiplier += chord * self._slope[:, units] + batch.signs[:, units] * batch.beta[:, units]
+            constant += (chord * self._intercept[:, units]).sum(1) + multiplier @ layer.bias
+            g[:, : layer.column] += multiplier @ layer.weight
+            if k in self._planes and self._planes[k].count:
+                g[:, self._input] += self._planes[k].combine(weights)
+        form = g[:, self._input]
+        value = form @ self._middle + form.abs() @ self._radius + constant
+        return value.nan_to_num(nan=np.inf), form, constant, pulled[::-1]
+
+    def _forward(self, x: Tensor, pulled: list[Tensor], step: int) -> None:
+        """One step on every multiplier along the slopes at x."""
+        import torch
+
+        batch, pace, v = self._batch, self._pace, x
+        alpha, slopes, mus = batch.alpha.clone(), torch.zeros_like(batch.beta), {}
+        for k, layer in enumerate(self._layers):
+            units, A = layer.units, pulled[k]
+            z = v @ layer.weight.T + layer.bias
+            upper = self._slope[:, units] * z + self._intercept[:, units]
+            if k in self._planes:
+                planes, mu = self._planes[k], batch.mu[k]
+                values = torch.cat([upper[:, planes.unit_index, None], planes.values(x)], 2)
+                mixed = (values * mu).sum(2)
+                mus[k] = self._reweighted(mu, values - mixed[:, :, None], A[:, planes.unit_index].clamp(min=0), step)
+                upper = upper.clone()
+                upper[:, planes.unit_index] = mixed
+            slope = A.clamp(max=0) * z * self._is_free[:, units]
+            size = pace.alpha / (1 + pace.alpha_decay * step)
+            alpha[:, units] = (
+                alpha[:, units] - size * slope / (slope.abs().amax(1, keepdim=True) + 1e-9)
+            ).clamp(0, 1)
+            slopes[:, units] = batch.signs[:, units] * z
+            if k + 1 < len(self._layers):
+                y = upper.where(A > 0, batch.alpha[:, units] * z)
+                y = z.where(self._active[:, units], y.where(self._free[:, units], torch.zeros_like(z)))
+                v = torch.cat([v, y], 1)
+        beta = self._stepped_beta(slopes, step)
+        self._batch = replace(batch, alpha=alpha, beta=beta, mu={**batch.mu, **mus})
+
+    def _reweighted(self, mu: Tensor, slope: Tensor, size: Tensor, step: int) -> Tensor:
+        """Exponentiated gradient: a plane that is high at x loses weight."""
+        slope = slope * size[:, :, None]
+        pace = self._pace.mu / (1 + self._pace.mu_decay * step)
+        moved = mu * (-pace * slope / (slope.abs().amax(2, keepdim=True) + 1e-9)).exp()
+        return moved / moved.sum(2, keepdim=True)
+
+    def _stepped_beta(self, slope: Tensor, step: int) -> Tensor:
+        """Adam's step, projected on beta >= 0."""
+        where, power = self._where, step + 1
+        first = 0.8 * self._first[where] + 0.2 * slope
+        second = 0.95 * self._second[where] + 0.05 * slope * slope
+        self._first[where], self._second[where] = first, second
+        size = self._beta_scale * self._pace.beta_decay**step
+        direction = (first / (1 - 0.8**power)) / ((second / (1 - 0.95**power)).sqrt() + 1e-12)
+        return (self._batch.beta - size * direction).clamp(min=0)

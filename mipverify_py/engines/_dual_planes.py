@@ -1,0 +1,190 @@
+"""Hull planes for the batched duals: separation by sorting, a pool per unit, on receptive fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bounds import Bounds
+from mipverify_py.engines._problem import Layer, Problem
+from mipverify_py.proof import Index, Plane, Tree
+
+if TYPE_CHECKING:
+    import torch
+
+    from onnx_models import Array
+
+TINY = 1e-300
+
+
+class LayerPlanes:
+    """Up to `capacity` planes y <= C.x + D for each of some units of a layer that reads the network's input directly.
+
+    Attributes:
+        units: which of the layer's units have planes, shape (K,).
+        coefficients: C on the receptive fields, shape (K, P, f).
+        offset: D over the present box, shape (K, P).
+    """
+
+    def __init__(self, layer: Layer, units: Index, n: int, capacity: int, device: torch.device) -> None:
+        import torch
+
+        self.first, self.units, self.capacity, self._n = layer.first, units, capacity, n
+        matrix = layer.weight[units][:, :n]
+        lengths = np.diff(matrix.indptr)
+        width = int(lengths.max(initial=0))
+        self._gather: torch.Tensor | None = None
+        if 2 * width > n:
+            weight, entries = matrix.toarray(), np.broadcast_to(np.arange(n), (len(units), n))
+            mask = np.ones_like(weight)
+        else:
+            place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
+            rows = np.repeat(np.arange(len(units)), lengths)
+            weight, mask = np.zeros((len(units), width)), np.zeros((len(units), width))
+            entries = np.zeros((len(units), width), np.int64)
+            weight[rows, place], entries[rows, place], mask[rows, place] = matrix.data, matrix.indices, 1.0
+            self._gather = torch.from_numpy(entries).to(device)
+            # Adds receptive fields up to an input vector: a sparse product, which sums in a fixed order.
+            one_hot = torch.sparse_coo_tensor(
+                torch.from_numpy(np.stack([entries.ravel(), np.arange(entries.size)])),
+                torch.from_numpy(mask.ravel()),
+                (n, entries.size),
+            )
+            self._scatter = one_hot.to_sparse_csr().to(device)
+        self._entries, self._mask = entries, torch.from_numpy(mask).to(device)
+        self.weight = torch.from_numpy(weight).to(device)
+        self.bias = torch.from_numpy(layer.bias[units]).to(device)
+        self.unit_index = torch.from_numpy(units.astype(np.int64)).to(device)
+        self.coefficients = self.weight.new_zeros((len(units), 0, weight.shape[1]))
+        self.offset = self.weight.new_zeros((len(units), 0))
+        self.numbers = np.zeros((len(units), 0), np.intp)
+        """Number of each plane in the tree's list, -1 while no stored node uses it."""
+        self.births = np.zeros((len(units), 0), np.int64)
+        """Counts separations: tells planes that took the same place apart. Replaced, never changed."""
+        self._separations = 0
+
+    @property
+    def count(self) -> int:
+        """Planes per unit, P."""
+        return int(self.coefficients.shape[1])
+
+    def move(self, box: Bounds) -> None:
+        """Recomputes every D for another box."""
+        import torch
+
+        device = self.weight.device
+        low, high = torch.from_numpy(box.lower).to(device), torch.from_numpy(box.upper).to(device)
+        if self._gather is None:
+            low, high = low[None].expand(len(self.units), -1), high[None].expand(len(self.units), -1)
+        else:
+            low, high = low[self._gather] * self._mask, high[self._gather] * self._mask
+        self._low, self._high = low, high
+        self._middle, self._radius = 0.5 * (low + high), 0.5 * (high - low)
+        self.offset = self._offsets(self.coefficients)
+
+    def _offsets(self, coefficients: torch.Tensor) -> torch.Tensor:
+        """D = max over the box of max(0, w.x + b) - C.x = max(max of -C.x, max of (w - C).x + b)."""
+        import torch
+
+        rest = self.weight[:, None] - coefficients
+        middle, radius = self._middle[:, :, None], self._radius[:, :, None]
+        idle = (coefficients.abs() @ radius - coefficients @ middle)[:, :, 0]
+        busy = (rest @ middle + rest.abs() @ radius)[:, :, 0] + self.bias[:, None]
+        return torch.maximum(idle, busy)
+
+    def values(self, x: torch.Tensor) -> torch.Tensor:
+        """C.x + D for a batch of inputs, shape (B, K, P)."""
+        if self._gather is None:
+            flat = self.coefficients.reshape(-1, self._n)
+            found = (x @ flat.T).reshape(len(x), len(self.units), self.count)
+        else:
+            fields = x[:, self._gather].transpose(0, 1)  # (K, B, f)
+            found = (fields @ self.coefficients.transpose(1, 2)).transpose(0, 1)
+        return found + self.offset
+
+    def combine(self, weights: torch.Tensor) -> torch.Tensor:
+        """Sum over units and planes of weights times C as rows over the input; weights has shape (B, K, P)."""
+        if self._gather is None:
+            return weights.reshape(len(weights), -1) @ self.coefficients.reshape(-1, self._n)
+        fields = (weights.transpose(0, 1) @ self.coefficients).transpose(0, 1)  # (B, K, f)
+        return (self._scatter @ fields.reshape(len(weights), -1).T).T
+
+    def separate(self, x: torch.Tensor) -> torch.Tensor:
+        """The facet of every unit's hull that is lowest at one input x, shape (K, f); 0 where the unit is stable.
+
+        Sorted by (x_i - L'_i) / (U'_i - L'_i), with L' the end of the box at which w_i x_i is least, inputs join the set I as long
+        as l(I) >= 0; the next one, h, gets the slope l(I) / (U'_h - L'_h) (Anderson et al., 2020, proposition 2).
+        """
+        import torch
+
+        at = x[None].expand(len(self.units), -1) if self._gather is None else x[self._gather]
+        positive = self.weight >= 0
+        least, width = self._low.where(positive, self._high), self._high - self._low
+        signed = width.where(positive, -width)
+        live = (width > 0) & (self.weight != 0)
+        share = ((at - least) / signed.where(live, torch.ones_like(signed))).where(live, torch.full_like(at, 2.0))
+        order = share.argsort(dim=1, stable=True)
+        gain = (self.weight * signed).where(live, torch.zeros_like(signed))
+        top = self.bias + (self.weight * self._middle + self.weight.abs() * self._radius).sum(1)
+        left = top[:, None] - gain.gather(1, order).cumsum(1)
+        negative = left < 0
+        last = negative.to(torch.int8).argmax(1, keepdim=True)
+        before = torch.arange(at.shape[1], device=at.device)[None] < last
+        chosen = self.weight.gather(1, order) * before
+        rest = left.gather(1, (last - 1).clamp(min=0)).where(last > 0, top[:, None])
+        slope = rest / signed.gather(1, order.gather(1, last)).where(
+            live.gather(1, order.gather(1, last)), torch.ones_like(rest)
+        )
+        chosen.scatter_(1, last, slope)
+        found = torch.zeros_like(chosen).scatter_(1, order, chosen)
+        return found * (negative.any(1, keepdim=True) & (top[:, None] > 0))
+
+    def add(self, coefficients: torch.Tensor, use: torch.Tensor) -> None:
+        """Adds one plane per unit; when the pool is full the least used one of each unit gives way.
+
+        `use`, shape (K, P), says how much each plane is used now.
+        """
+        import torch
+
+        offset = self._offsets(coefficients[:, None])[:, 0]
+        self._separations += 1
+        if self.count < self.capacity:
+            self.coefficients = torch.cat([self.coefficients, coefficients[:, None]], 1)
+            self.offset = torch.cat([self.offset, offset[:, None]], 1)
+            self.numbers = np.concatenate([self.numbers, np.full((len(self.units), 1), -1)], 1)
+            self.births = np.concatenate([self.births, np.full((len(self.units), 1), self._separations)], 1)
+            return
+        slot, rows = use.argmin(1), torch.arange(len(self.units), device=use.device)
+        self.coefficients, self.offset, self.numbers = self.coefficients.clone(), self.offset.clone(), self.numbers.copy()
+        self.coefficients[rows, slot], self.offset[rows, slot] = coefficients, offset
+        place = rows.cpu().numpy(), slot.cpu().numpy()
+        self.numbers[place], self.births = -1, self.births.copy()
+        self.births[place] = self._separations
+
+    def record(self, tree: Tree, used: tuple[Array, Array]) -> None:
+        """Gives the planes at positions (unit, plane) that have none yet a number in the tree's list."""
+        for k, p in zip(*used, strict=True):
+            if self.numbers[k, p] < 0:
+                row = self.coefficients[k, p].cpu().numpy()
+                keep = np.flatnonzero(row)
+                self.numbers[k, p] = len(tree.planes)
+                tree.planes.append(Plane(int(self.first + self.units[k]), self._entries[k][keep].astype(np.intp), row[keep]))
+
+
+def layers_with_planes(problem: Problem, margin: Array, capacity: int, device: torch.device) -> dict[int, LayerPlanes]:
+    """Planes for every layer whose units read the input alone, by the layer's position; none exist at first.
+
+    An upper plane serves only units whose coefficient can be positive: in the last layer those with a positive margin.
+    """
+    found = {}
+    for k, layer in enumerate(problem.layers):
+        if layer.source is not None:
+            continue
+        first = problem.inputs + layer.first
+        useful = np.ones(layer.size, bool)
+        if k == len(problem.layers) - 1:
+            useful = margin[first : first + layer.size] > 0
+        if np.any(useful):
+            found[k] = LayerPlanes(layer, np.flatnonzero(useful), problem.inputs, capacity, device)
+    return found

@@ -1,0 +1,266 @@
+"""One linear program that moves from node to node of a target's tree, with its cuts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from bounds import NetworkBounds
+from mipverify_py.engines._cut_bound import BackwardPass, Duals, Proved, State
+from mipverify_py.engines._cuts import Cut
+from mipverify_py.engines._problem import Problem
+from mipverify_py.proof import Index
+from onnx_models import Array
+from onnx_models.errors import BackendMissingError
+
+if TYPE_CHECKING:
+    import highspy
+
+TOLERANCE = 1e-9
+"""Feasibility tolerance of both the primal and the dual simplex: the LP's optimum and the proved bound then agree to it."""
+
+IDLE_SOLVES = 10
+"""A cut that bound nothing in this many solves in a row leaves the LP; it can be found again."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LpOutcome:
+    """What a solve of a node's LP gave.
+
+    Attributes:
+        optimum: the LP's optimum; None where it was cut short or is infeasible. It proves nothing.
+        proved: the bound by the LP's duals.
+        columns: value of every column of the problem, shape (n + units,); None if the LP is infeasible.
+    """
+
+    optimum: float | None
+    proved: Proved
+    columns: Array | None
+
+
+class NodeLp:
+    """max f_j - f_c over a node's relaxation, by HiGHS' dual simplex from the last basis.
+
+    Columns: x, outputs y, and negative parts p of the units, z = y - p. Each unit has one row that defines it,
+    y - p - w.v = b; so being active is p = 0, being inactive y = 0, a split's half-space is the sign of what is left, and
+    the triangle's line y <= s z + t is the row (1 - s) y + s p <= t of two entries. Moving to another node changes column
+    bounds and those entries alone.
+
+    Raises:
+        BackendMissingError: highspy is not installed.
+    """
+
+    def __init__(self, problem: Problem, target: int, state: State) -> None:
+        try:
+            import highspy
+        except ImportError as error:
+            raise BackendMissingError(
+                'The LP engine needs HiGHS, which is not installed: pip install "mipverify-py[highs]".'
+            ) from error
+        self._status = highspy.HighsModelStatus
+        self.backward = BackwardPass(problem, target)
+        self._n, self._units = problem.inputs, problem.unit_count
+        self._constant = float(problem.margin_constant[problem.targets.index(target)])
+        self._first_row = 2 * self._units
+        self._wide = 10.0 * (np.abs(state.lower) + np.abs(state.upper)) + 1.0
+        self._state = state
+        self._last = Duals(np.zeros(self._units), np.zeros(self._units), np.zeros(0))
+        self.cuts: list[Cut] = []
+        self._idle = np.zeros(0, np.intp)
+        self.move(problem.bounds)
+        self._highs = self._load(problem, problem.targets.index(target))
+        self.iterations = 0
+
+    def move(self, bounds: NetworkBounds) -> None:
+        """Goes on with another box; `replace_offsets` then has to follow."""
+        box = bounds.nodes[0]
+        self._box = 0.5 * (box.lower + box.upper), 0.5 * (box.upper - box.lower)
+        self._input = box
+
+    def solve(self, state: State, cutoff: float, deadline: float | None = None) -> LpOutcome:
+        """Solves the node's LP, or stops once its bound is known to be below `cutoff`, or at `deadline`."""
+        self._enter(state)
+        if deadline is not None:  # HiGHS counts the time of all its runs together
+            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(0.0, deadline - time.monotonic()))
+        self._highs.setOptionValue("objective_bound", self._constant - cutoff)
+        self._highs.run()
+        status = self._highs.getModelStatus()
+        solution, info = self._highs.getSolution(), self._highs.getInfo()
+        self.iterations += max(info.simplex_iteration_count, 0)
+        if status == self._status.kInfeasible:
+            return LpOutcome(None, self._from_ray(state, cutoff), None)
+        if not solution.dual_valid:
+            return LpOutcome(None, self._bound(state, self._last), None)
+        self._last = self._duals(np.asarray(solution.row_dual, np.float64))
+        proved = self._bound(state, self._last)
+        optimal = status == self._status.kOptimal
+        optimum = self._constant - info.objective_function_value if optimal else None
+        columns = np.asarray(solution.col_value, np.float64)[: self._n + self._units]
+        if optimal:
+            self._age()
+        return LpOutcome(optimum, proved, columns)
+
+    def add(self, cuts: list[Cut]) -> None:
+        """Adds rows y - values . v <= right."""
+        if not cuts:
+            return
+        lengths = [len(cut.columns) + 1 for cut in cuts]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        columns, values = np.zeros(starts[-1], np.int32), np.zeros(starts[-1])
+        for cut, start in zip(cuts, starts, strict=False):
+            end = start + len(cut.columns)
+            columns[start:end], values[start:end] = cut.columns, -cut.values
+            columns[end], values[end] = self._n + cut.plane.unit, 1.0
+        lower, upper = np.full(len(cuts), -self._infinity), np.array([cut.right for cut in cuts])
+        self._highs.addRows(len(cuts), lower, upper, len(columns), starts[:-1].astype(np.int32), columns, values)
+        self.cuts += cuts
+        self._idle = np.concatenate([self._idle, np.zeros(len(cuts), np.intp)])
+        more = np.zeros(len(cuts))
+        self._last = Duals(self._last.lines, self._last.triangles, np.concatenate([self._last.cuts, more]))
+
+    def purge(self) -> None:
+        """Removes cuts that have long bound nothing, once they are a quarter of all."""
+        gone = np.flatnonzero(self._idle >= IDLE_SOLVES)
+        if 4 * len(gone) <= len(self.cuts):
+            return
+        basis = self._highs.getBasis()
+        rows = list(basis.row_status)
+        self._highs.deleteRows(len(gone), (self._first_row + gone).astype(np.int32))
+        dead = set(gone.tolist())
+        basis.row_status = [s for k, s in enumerate(rows) if k - self._first_row not in dead]
+        self._highs.setBasis(basis)
+        kept = np.setdiff1d(np.arange(len(self.cuts)), gone)
+        self.cuts = [self.cuts[k] for k in kept]
+        self._idle = self._idle[kept]
+        self._last = Duals(self._last.lines, self._last.triangles, self._last.cuts[kept])
+
+    def renew(self) -> None:
+        """Takes over the present box and the present offsets of all cuts."""
+        columns = np.arange(self._n, dtype=np.int32)
+        self._highs.changeColsBounds(self._n, columns, self._input.lower, self._input.upper)
+        for k, cut in enumerate(self.cuts):
+            self._highs.changeRowBounds(self._first_row + k, -self._infinity, cut.right)
+
+    def _bound(self, state: State, duals: Duals) -> Proved:
+        return self.backward.run(state, duals, self.cuts, self._box)
+
+    def _duals(self, rows: Array) -> Duals:
+        """HiGHS minimises c_j - f_c, so the duals of rows  <= right  come with a minus."""
+        first, units = self._first_row, self._units
+        upper = np.maximum(-rows[units:], 0.0)
+        return Duals(-rows[:units], upper[:units], upper[first - units :])
+
+    def _from_ray(self, state: State, cutoff: float) -> Proved:
+        """The bound by the last duals plus a multiple of the ray that proves the node empty."""
+        _, known, ray = self._highs.getDualRay()
+        if not known:
+            return self._bound(state, self._last)
+        best = self._bound(state, self._last)
+        for sign in (1.0, -1.0):
+            step = self._duals(sign * np.asarray(ray, np.float64))
+            for scale in 10.0 ** np.arange(-2, 9):
+                last = self._last
+                mixed = Duals(
+                    last.lines + scale * step.lines,
+                    last.triangles + scale * step.triangles,
+                    last.cuts + scale * step.cuts,
+                )
+                found = self._bound(state, mixed)
+                if found.bound < best.bound:
+                    best = found
+                if best.bound < cutoff:
+                    return best
+        return best
+
+    def _age(self) -> None:
+        self._idle = np.where(self._last.cuts > 0, 0, self._idle + 1)
+
+    def _column_bounds(self, state: State) -> tuple[Array, Array]:
+        """Bounds of the columns y, then p. Those of units that are fixed but not split have to be no restriction."""
+        fixed = state.sign == 0
+        lower_y = np.where(state.active & fixed, -self._wide, 0.0)
+        upper_y = np.where(state.inactive, 0.0, self._wide)
+        lower_p = np.where(state.inactive & fixed, -self._wide, 0.0)
+        upper_p = np.where(state.active, 0.0, self._wide)
+        return np.concatenate([lower_y, lower_p]), np.concatenate([upper_y, upper_p])
+
+    def _triangle(self, state: State) -> tuple[Array, Array, Array]:
+        """Entries of y and p and the right-hand side of each unit's line; those of fixed units restrict nothing."""
+        free = state.free
+        width = np.where(free, state.upper - state.lower, 1.0)
+        slope = np.where(free, state.upper / width, 0.0)
+        return 1.0 - slope, slope, np.where(free, -slope * state.lower, self._infinity)
+
+    def _enter(self, state: State) -> None:
+        """Moves the LP from its present node to another."""
+        n, units, highs = self._n, self._units, self._highs
+        (old_lower, old_upper), (lower, upper) = self._column_bounds(self._state), self._column_bounds(state)
+        changed = np.flatnonzero((old_lower != lower) | (old_upper != upper))
+        if len(changed):
+            highs.changeColsBounds(len(changed), (n + changed).astype(np.int32), lower[changed], upper[changed])
+        now, before = state.free, self._state.free
+        moved = (state.lower != self._state.lower) | (state.upper != self._state.upper)
+        of_y, of_p, right = self._triangle(state)
+        for unit in np.flatnonzero((now & moved) | (now != before)).tolist():
+            row = units + unit
+            if now[unit]:
+                highs.changeCoeff(row, n + unit, of_y[unit])
+                highs.changeCoeff(row, n + units + unit, of_p[unit])
+            highs.changeRowBounds(row, -self._infinity, right[unit])
+        self._state = state
+
+    def _load(self, problem: Problem, position: int) -> highspy.Highs:
+        """HiGHS with the columns and the units' rows for the present state and box."""
+        import highspy
+
+        self._infinity = highspy.kHighsInf
+        n, units = self._n, self._units
+        every = np.arange(units)
+        of_y, of_p, right = self._triangle(self._state)
+        matrix = _unit_rows(problem, (of_y, of_p))
+        bias = np.concatenate([np.zeros(0), *(layer.bias for layer in problem.layers)])
+        lower, upper = self._column_bounds(self._state)
+        lp = highspy.HighsLp()
+        lp.num_col_, lp.num_row_ = n + 2 * units, 2 * units
+        lp.col_cost_ = np.concatenate([-problem.margin[position], np.zeros(units)])
+        lp.col_lower_ = np.concatenate([self._input.lower, lower])
+        lp.col_upper_ = np.concatenate([self._input.upper, upper])
+        lp.row_lower_ = np.concatenate([bias, np.full(units, -self._infinity)])
+        lp.row_upper_ = np.concatenate([bias, right])
+        lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
+        lp.a_matrix_.num_col_, lp.a_matrix_.num_row_ = n + 2 * units, 2 * units
+        lp.a_matrix_.start_, lp.a_matrix_.index_, lp.a_matrix_.value_ = matrix.indptr, matrix.indices, matrix.data
+        highs = highspy.Highs()
+        for name, value in (
+            ("output_flag", False),
+            ("threads", 1),
+            ("solver", "simplex"),
+            ("random_seed", 0),
+            ("presolve", "off"),
+            ("primal_feasibility_tolerance", TOLERANCE),
+            ("dual_feasibility_tolerance", TOLERANCE),
+        ):
+            highs.setOptionValue(name, value)
+        highs.passModel(lp)
+        return highs
+
+
+def _unit_rows(problem: Problem, triangle: tuple[Array, Array]) -> sparse.csr_array:
+    """Rows  y - p - w.v  of all units, then the triangles' rows, shape (2 units, n + 2 units)."""
+    n, units = problem.inputs, problem.unit_count
+    size = n + 2 * units
+    empty = sparse.csr_array((0, size))
+    weights = []
+    for layer in problem.layers:
+        weight = layer.weight
+        weights.append(sparse.csr_array((weight.data, weight.indices, weight.indptr), shape=(layer.size, size)))
+    inputs = sparse.csr_array(sparse.vstack([empty, *weights], format="csr"))
+    none = sparse.csr_array((units, n))
+    one = sparse.eye_array(units)
+    define = sparse.hstack([none, one, -one], format="csr") - inputs
+    lines = sparse.hstack([none, sparse.diags_array(triangle[0]), sparse.diags_array(triangle[1])], format="csr")
+    return sparse.csr_array(sparse.vstack([define, lines], format="csr"))
