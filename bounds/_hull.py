@@ -1,7 +1,7 @@
 """Linear upper bounds of many branch-and-bound nodes at once, with planes of the units' convex hulls; outward rounded.
 
-The backward pass of `_linear`, except that every row has its own pre-activation bounds and multipliers. A unit y = max(z, 0)
-with bounds l <= z <= u in a row and coefficient A is replaced by
+The backward pass of `_linear`, except that every row has its own pre-activation bounds and multipliers. A unit
+y = max(z, 0) with bounds l <= z <= u in a row and coefficient A is replaced by
 
     z  if l >= 0,   0  if u <= 0,   alpha z  if A <= 0,   and if A > 0 by
     sum over planes p of w_p (C_p v + D_p)  +  (what is missing of weight 1) * (triangle's line),
@@ -9,8 +9,8 @@ with bounds l <= z <= u in a row and coefficient A is replaced by
 and a unit that was split on z >= 0 or z <= 0 adds beta z or -beta z, which is nonnegative where the row must hold (beta
 as in Wang et al., 2021; the planes are those of Anderson et al., 2020).
 
-Nothing here trusts its multipliers: entries that are not numbers or are out of range are replaced, and weights may sum to
-anything, because planes lie above y >= 0, so that more weight only loosens a bound.
+Nothing here trusts its multipliers: entries that are not numbers or are out of range are replaced, and weights may sum
+to anything, because planes lie above y >= 0, so that more weight only loosens a bound.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class HullPlanes:
     ) -> HullPlanes:
         """The planes with given coefficients over the box `box` of v; entries that are not finite are taken as 0.
 
-        With z = w v + b, every C is valid with the constant  D = max( max over the box of -C v,  max of (w - C) v + b ).
+        With z = w v + b, every C is valid with  D = max( max over the box of -C v,  max over it of (w - C) v + b ).
         """
         slopes = _with_data(coefficients, np.where(np.isfinite(coefficients.data), coefficients.data, 0.0))
         weight, bias = sparse.csr_array(direct.weight[units]), direct.bias[units]
@@ -101,7 +101,7 @@ class UnitLines:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearForms:
-    """For each of B rows:  rows @ logits <= slopes @ x + constant <= bound  for every x in the box that the row must hold for.
+    """For each of B rows:  rows @ logits <= slopes @ x + constant <= bound  for the inputs x that it must hold for.
 
     Attributes:
         slopes: shape (B, n).
@@ -114,12 +114,14 @@ class LinearForms:
     bound: Array
 
 
-def linear_forms(network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines]) -> LinearForms:
+def linear_forms(
+    network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines]
+) -> LinearForms:
     """Upper bounds of  rows @ logits, shape (B,), for inputs in the box of `bounds` that fit the rows' `lines`.
 
-    Row k needs to hold for the inputs whose pre-activations lie in row k's bounds and signs. `bounds` must hold for every
-    node over the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable. Where floats
-    overflow the bound is inf. Memory grows with B: see `rows_at_once`.
+    Row k must hold for the inputs whose pre-activations lie in row k's bounds and have its signs. `bounds` must hold
+    for every node over the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable.
+    Where floats overflow the bound is inf. Memory grows with B: see `rows_at_once`.
     """
     return _HullSubstitution(network, bounds, rows, lines).forms()
 
@@ -136,15 +138,18 @@ class _HullSubstitution(_Substitution):
         self, network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines]
     ) -> None:
         super().__init__(network, bounds, len(network.nodes) - 1, rows, {})
-        self._top = self._constant
+        self._intercept = self._constant
         self._lines = lines
 
     def forms(self) -> LinearForms:
         bound = self.run()
-        return LinearForms(self._coefficients[0], np.where(np.isnan(self._top), np.inf, self._top), bound)
+        return LinearForms(self._coefficients[0], self._intercept, bound)
 
     def _over_box(self, rows: Array) -> Array:
-        self._top = up(self._constant, self._slack)
+        """As in the parent, of the linear form as it is handed out, with all slack in its constant."""
+        constant = up(self._constant, self._slack)
+        self._intercept = np.where(np.isnan(constant), np.inf, constant)
+        self._constant, self._slack = self._intercept, np.zeros(len(rows))
         return super()._over_box(rows)
 
     def _through_relu(self, rows: Array, node: Relu, index: int) -> None:
@@ -169,7 +174,9 @@ class _HullSubstitution(_Substitution):
         line = np.einsum("bk,bk->b", left, shape.intercept)
         self._add_constant(left, line, line, left.shape[1])
         product = np.where(rows > 0, np.where(free, left, rows) * shape.slope, rows * lower_slope)
-        total = product + lines.signs * np.where(np.isfinite(lines.beta) & (lines.beta > 0), lines.beta, 0.0)
+        total = product + lines.signs.astype(np.float64) * np.where(
+            np.isfinite(lines.beta) & (lines.beta > 0), lines.beta, 0.0
+        )
         magnitude = pre.magnitude[lines.units]
         error = UNIT_ROUNDOFF * ((np.abs(product) + np.abs(total)) @ magnitude) + UNDERFLOW * magnitude.sum()
         self._allow(rows, error)
@@ -232,4 +239,7 @@ def _largest(matrix: sparse.csr_array, box: Bounds) -> Array:
 
 def _dense_if_full(matrix: sparse.csr_array) -> sparse.csr_array | Array:
     rows, columns = matrix.shape
-    return matrix.toarray() if matrix.nnz > DENSE_SHARE * rows * columns else matrix
+    if matrix.nnz <= DENSE_SHARE * rows * columns:
+        return matrix
+    dense: Array = matrix.toarray()
+    return dense

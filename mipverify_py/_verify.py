@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike
 from bounds import Bounds
 from mipverify_py._arguments import instance
 from mipverify_py._enums import Objective, StopReason
-from mipverify_py._mip_engine import run_mip
 from mipverify_py._options import Options
 from mipverify_py._query import Query, Targets
 from mipverify_py._result import Bracket, Result
 from mipverify_py._search import Search
 from mipverify_py._witness import NotAdversarialError, Witness
+from mipverify_py.engines import run_engine
 from onnx_models import ReluNetwork
 from onnx_models.errors import BackendError, BackendLimitError, BackendMissingError
 
@@ -91,7 +91,7 @@ def _run(search: Search) -> None:
         search.attack_seconds = time.monotonic() - began
     if query.objective is Objective.FEASIBILITY and search.witness is not None:
         return
-    run_mip(search)
+    run_engine(search)
 
 
 def _adversarial_already(search: Search) -> bool:

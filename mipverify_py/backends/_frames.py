@@ -1,7 +1,8 @@
 """Messages between this process and a solver's: length-prefixed JSON and npz, nothing that could run code.
 
 A frame is the bytes  b"MVF1" | length of the head (8 bytes, big endian) | length of the body | head | body.  The head
-is a JSON object whose entry "kind" names the message; the body is an npz archive, read with allow_pickle=False.
+is a JSON object whose entry "kind" names the message; the body is an npz archive, read with allow_pickle=False. The
+head's entry "number" says which request the message belongs to, so that what one solve says is never taken for another.
 """
 
 from __future__ import annotations
@@ -46,6 +47,16 @@ class Frame:
             np.savez(buffer, **self.body)  # type: ignore[arg-type]
         body = buffer.getvalue()
         return PREFIX.pack(MAGIC, len(head), len(body)) + head + body
+
+    @property
+    def number(self) -> int:
+        """The request that the message makes or belongs to, counted from 1; 0 if it belongs to none."""
+        number: int = self.head.get("number", 0)
+        return number
+
+    def numbered(self, number: int) -> Frame:
+        """The same message as one that belongs to a request."""
+        return Frame(self.kind, {**self.head, "number": number}, self.body)
 
     def optional(self, name: str) -> Array | None:
         """An array of the body, None if it is not there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import logging
 import os
 import threading
@@ -84,6 +85,7 @@ class WorkerPool:
         self._command = command
         self._idle: dict[str, Child] = {}
         self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
 
     def solve(
         self, name: str, model: MipModel, limits: SolveLimits, *, on_progress: Report | None = None
@@ -100,7 +102,8 @@ class WorkerPool:
             try:
                 with self._borrowed(name) as child:
                     started = time.monotonic()  # starting a worker is not the solver's time
-                    answer = _converse(name, child, request(model, limits), _deadline(limits), bracket, on_progress)
+                    message = request(model, limits).numbered(next(self._numbers))
+                    answer = _converse(name, child, message, _deadline(limits), bracket, on_progress)
             except TimeoutError:
                 answer = bracket.answer(SolveStatus.TIME_LIMIT)
             except KeyboardInterrupt:
@@ -166,6 +169,10 @@ def _converse(
     name: str, child: Child, message: Frame, deadline: float | None, bracket: Bracket, on_progress: Report | None
 ) -> Answer:
     for frame in child.exchange(message, deadline):
+        if frame.number != message.number:
+            if frame.kind == "progress":
+                continue  # what an earlier solve had left to say holds for its own model only
+            raise BackendCrashError(f"The process of backend {name!r} sent an {frame.kind!r} to another request.")
         if frame.kind == "answer":
             return read_answer(frame)
         if frame.kind != "progress":

@@ -16,7 +16,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from mipverify_py.backends._base import Backend, SolveProgress
+from bounds import MipModel
+from mipverify_py.backends._base import Answer, Backend, SolveLimits, SolveProgress
 from mipverify_py.backends._frames import SCRATCH, Frame, FrameReader, answer_frame, progress_frame, read_request
 from mipverify_py.backends._registry import backend_class
 from onnx_models.errors import BackendCrashError, BackendError, BackendLimitError, BackendMissingError
@@ -46,19 +47,13 @@ def serve(backend: Backend) -> None:
 
 
 def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> None:
+    def post(message: Frame) -> None:
+        send(message.numbered(frame.number))
+
     model, limits = read_request(frame)
-    due = 0.0
-
-    def report(progress: SolveProgress) -> None:
-        nonlocal due
-        now = time.monotonic()
-        if progress.point is not None or now >= due:
-            due = now + BOUND_INTERVAL
-            send(progress_frame(progress))
-
     try:
         backend.check_size(model)
-        reply = answer_frame(backend.solve(model, limits, report))
+        reply = answer_frame(_solve(backend, model, limits, post))
     except BackendLimitError as error:
         reply = Frame("error", {"error": "limit", "message": str(error)})
     except BackendMissingError as error:
@@ -69,7 +64,27 @@ def _answer(backend: Backend, frame: Frame, send: Callable[[Frame], None]) -> No
         reply = Frame("error", {"error": "failed", "message": str(error)})
     except Exception as error:  # noqa: BLE001 - vendors raise anything; the parent then drops this process
         reply = Frame("error", {"error": "failed", "message": f"{type(error).__name__}: {error}"})
-    send(reply)
+    post(reply)
+
+
+def _solve(backend: Backend, model: MipModel, limits: SolveLimits, post: Callable[[Frame], None]) -> Answer:
+    """The backend's answer; what it reports is posted until it has answered or failed.
+
+    After that a solver only dismantles the problem, and what it says about it then need not be true.
+    """
+    due, over = 0.0, False
+
+    def report(progress: SolveProgress) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if not over and (progress.point is not None or now >= due):
+            due = now + BOUND_INTERVAL
+            post(progress_frame(progress))
+
+    try:
+        return backend.solve(model, limits, report)
+    finally:
+        over = True
 
 
 def _claim_pipes() -> tuple[queue.SimpleQueue[Frame], Callable[[Frame], None]]:

@@ -8,7 +8,8 @@ wheel.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -66,23 +67,23 @@ class ScipBackend(Backend):
     def solve(self, model: MipModel, limits: SolveLimits, report: Report) -> Answer:
         """See `Backend.solve`."""
         started = time.monotonic()
-        scip, variables = _translate(model)
-        for option, value in _options(limits).items():
-            scip.setParam(option, value)
-        if limits.cutoff is not None:
-            scip.setObjlimit(limits.cutoff)
-        if limits.start is not None:
-            _pass_start(scip, variables, limits.start)
-        _listen(scip, variables, report)
-        if limits.seconds is not None:
-            scip.setParam("limits/time", max(0.0, limits.seconds - (time.monotonic() - started)))
-        scip.optimizeNogil()  # without the interpreter lock, so that the worker sees its input close
-        return Answer(
-            status=self.translate(scip.getStatus()),
-            point=_best_point(scip, variables),
-            dual_bound=scip.getDualbound(),
-            nodes=scip.getNTotalNodes(),
-        )
+        with _problem(model) as (scip, variables):
+            for option, value in _options(limits).items():
+                scip.setParam(option, value)
+            if limits.cutoff is not None:
+                scip.setObjlimit(limits.cutoff)
+            if limits.start is not None:
+                _pass_start(scip, variables, limits.start)
+            if limits.seconds is not None:
+                scip.setParam("limits/time", max(0.0, limits.seconds - (time.monotonic() - started)))
+            with _listening(scip, variables, report):
+                scip.optimizeNogil()  # without the interpreter lock, so that the worker sees its input close
+            return Answer(
+                status=self.translate(scip.getStatus()),
+                point=_best_point(scip, variables),
+                dual_bound=scip.getDualbound(),
+                nodes=scip.getNTotalNodes(),
+            )
 
 
 def _options(limits: SolveLimits) -> dict[str, Any]:
@@ -100,6 +101,19 @@ def _options(limits: SolveLimits) -> dict[str, Any]:
     if limits.nodes is not None:
         options["limits/totalnodes"] = limits.nodes
     return options
+
+
+@contextmanager
+def _problem(model: MipModel) -> Iterator[tuple[pyscipopt.Model, list[pyscipopt.Variable]]]:
+    """What `_translate` gives; the problem is freed at the end, not in the middle of a later solve.
+
+    Model and event handler refer to each other, so it would stay until the garbage collector comes by.
+    """
+    scip, variables = _translate(model)
+    try:
+        yield scip, variables
+    finally:
+        scip.freeProb()
 
 
 def _translate(model: MipModel) -> tuple[pyscipopt.Model, list[pyscipopt.Variable]]:
@@ -147,11 +161,17 @@ def _best_point(scip: pyscipopt.Model, variables: list[pyscipopt.Variable]) -> A
     return np.array([scip.getSolVal(best, variable) for variable in variables], np.float64)
 
 
-def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: Report) -> None:
-    """Reports each improved point and bound."""
+@contextmanager
+def _listening(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: Report) -> Iterator[None]:
+    """Reports each improved point and bound until the solve ends.
+
+    Not after: SCIP frees the nodes that a limit left open one by one, and each time that the least bound among the
+    rest rises it tells of an improved dual bound, up to the cost of its best point or infinity.
+    """
     from pyscipopt import Eventhdlr
     from pyscipopt.scip import PY_SCIP_EVENTTYPE as KIND
 
+    solving = True
     watched = (KIND.BESTSOLFOUND, KIND.DUALBOUNDIMPROVED)
 
     class Listener(Eventhdlr):
@@ -164,6 +184,8 @@ def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: 
                 self.model.dropEvent(kind, self)
 
         def eventexec(self, event: Any) -> None:
+            if not solving:
+                return
             bound = self.model.getDualbound()
             if event.getType() == KIND.BESTSOLFOUND:
                 point = _best_point(self.model, variables)
@@ -172,3 +194,7 @@ def _listen(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], report: 
                 report(SolveProgress(bound, None, None))
 
     scip.includeEventhdlr(Listener(), "progress", "reports improved points and bounds")
+    try:
+        yield
+    finally:
+        solving = False

@@ -12,6 +12,10 @@ from mipverify_py._query import Query
 from mipverify_py._result import Result
 from mipverify_py.cli._exit import ExitCode
 
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from mipverify_py.proof._replay import ReplayReport  # TEMP
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
@@ -20,6 +24,7 @@ class Answer:
     Attributes:
         index: position of the image in its data set or file.
         query, options, result: question, search and answer.
+        replay: what the replay of the proof said; None if none was asked for or there is no proof.
         saved: the file that the witness was written to, or None.
     """
 
@@ -27,6 +32,7 @@ class Answer:
     query: Query
     options: Options
     result: Result
+    replay: ReplayReport | None = None
     saved: Path | None = None
 
     @property
@@ -50,6 +56,8 @@ class Answer:
     def exit_code(self) -> ExitCode:
         """What this image alone would end with."""
         result = self.result
+        if self.replay is not None and not self.replay.holds:
+            return ExitCode.REPLAY_FAILED
         if result.stop_reason is StopReason.INTERRUPTED:
             return ExitCode.INTERRUPTED
         if result.objective is Objective.FEASIBILITY:
@@ -94,5 +102,5 @@ _BY_VERDICT = {
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
-    """The exit code of several images: interrupted, else unknown, else adversarial, else answered."""
+    """The exit code of several images: interrupted, else a failed replay, unknown, adversarial, answered."""
     return max(codes, default=ExitCode.ANSWERED)

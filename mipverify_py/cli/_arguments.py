@@ -11,7 +11,7 @@ from mipverify_py.cli import _parse
 from mipverify_py.cli._parse import Classes, Domain, Indices
 
 BACKENDS = ("highs", "scip", "cbc", "gurobi", "ortools")
-ENGINES = ("mip",)
+ENGINES = ("auto", "cuts", "duals", "mip")
 TIGHTENINGS = ("interval", "linear", "lp", "mip")
 DATASETS = ("digits", "mnist", "cifar10")
 # The four above repeat names that live where they are used: importing those places takes too long for `--help`.
@@ -119,15 +119,29 @@ class Arguments:
 
     engine: Annotated[
         str,
-        typer.Option(metavar="NAME", parser=_parse.choice(ENGINES), rich_help_panel=_SEARCH, help="How to search."),
-    ] = "mip"
+        typer.Option(
+            metavar="NAME",
+            parser=_parse.choice(ENGINES),
+            rich_help_panel=_SEARCH,
+            help="How to search: cuts, duals, auto (chooses between these two), or mip (one program for a MIP solver).",
+        ),
+    ] = "auto"
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            parser=_parse.device,
+            rich_help_panel=_SEARCH,
+            help="Where engine duals computes: cpu or cuda (cuda:1, ...).",
+        ),
+    ] = "cpu"
     backend: Annotated[
         str,
         typer.Option(
             metavar="NAME",
             parser=_parse.choice(BACKENDS),
             rich_help_panel=_SEARCH,
-            help=f"The MIP solver: {', '.join(BACKENDS)}; see --backends.",
+            help=f"The MIP solver of engine mip: {', '.join(BACKENDS)}; see --backends.",
         ),
     ] = "highs"
     tightening: Annotated[
@@ -136,7 +150,7 @@ class Arguments:
             metavar="STAGE",
             parser=_parse.choice(TIGHTENINGS),
             rich_help_panel=_SEARCH,
-            help=f"Last stage of bound tightening: {', '.join(TIGHTENINGS)}.",
+            help=f"Last stage of bound tightening in engine mip: {', '.join(TIGHTENINGS)}.",
         ),
     ] = "lp"
     timeout: Annotated[
@@ -157,13 +171,22 @@ class Arguments:
             help="A distance is done when upper - lower is at most this share of upper (or at most 1e-6).",
         ),
     ] = 1e-5
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            parser=_parse.whole("at least 1", lambda v: v >= 1),
+            rich_help_panel=_SEARCH,
+            help="Images answered at the same time; with fewer images than that, also target classes of an image.",
+        ),
+    ] = 1
     threads: Annotated[
         int,
         typer.Option(
             metavar="N",
             parser=_parse.whole("at least 1", lambda v: v >= 1),
             rich_help_panel=_SEARCH,
-            help="Threads of the solver and of the attack.",
+            help="Threads of each of these jobs.",
         ),
     ] = 1
     seed: Annotated[
@@ -176,6 +199,12 @@ class Arguments:
         ),
     ] = 0
 
+    replay: Annotated[
+        bool,
+        typer.Option(
+            "--replay", rich_help_panel=_OUTPUT, help="Replay the proof of each answer and say whether it holds."
+        ),
+    ] = False
     json: Annotated[
         bool, typer.Option("--json", rich_help_panel=_OUTPUT, help="One JSON object per image on stdout, nothing else.")
     ] = False

@@ -61,7 +61,10 @@ def _check_combinations(a: Arguments) -> None:
             a.index is not None and a.input is None and a.dataset is None,
             "--index needs an input file or a --dataset to choose from.",
         ),
+        (a.engine != "mip" and a.backend != "highs", f"--backend {a.backend} is for --engine mip; add that."),
+        (a.engine != "mip" and a.tightening != "lp", f"--tightening {a.tightening} is for --engine mip; add that."),
         (a.inspect and a.save_witness is not None, "--inspect computes no witness; leave out --save-witness."),
+        (a.inspect and a.replay, "--inspect searches no proof; leave out --replay."),
         (
             a.inspect and (a.input or a.dataset) is not None and a.eps is None,
             "--inspect with an input needs --eps, the radius for which unstable units are counted.",

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit codes of `verify`; over several images UNKNOWN outweighs ADVERSARIAL, and that outweighs ANSWERED."""
+    """Exit codes of `verify`; over several images the largest counts."""
 
     ANSWERED = 0
     """Robust at the given eps, or the distance computed to the gap asked for."""
@@ -16,6 +16,8 @@ class ExitCode(IntEnum):
     """The search stopped before it knew: a limit, a failed solver, or a bracket that is still open."""
     USAGE = 3
     """The command line or a file is wrong, or the output cannot be written; nothing was computed after that."""
+    REPLAY_FAILED = 4
+    """A proof did not hold when it was replayed (`--replay`)."""
     INTERNAL = 70
     """A bug in this program. Python's own code for it, 1, would read as ADVERSARIAL."""
     INTERRUPTED = 130

@@ -14,7 +14,7 @@ from mipverify_py.cli._inputs import Inputs, load_model, open_source, read_domai
 from mipverify_py.cli._json import SCHEMA, write_line
 from mipverify_py.cli._output import Output
 from mipverify_py.cli._printable import printable
-from mipverify_py.cli._verify_images import Questions
+from mipverify_py.cli._questions import Questions
 from onnx_models import Affine, ConvolutionMap, DenseMap, Input, LinearMap, Node, Relu, ReluNetwork
 
 

@@ -13,6 +13,9 @@ from mipverify_py._result import Statistics
 from mipverify_py._witness import Witness
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._report import Report, Run
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from mipverify_py.proof._replay import ReplayReport  # TEMP
 
 SCHEMA = 1
 """Version of the objects written; it grows when a field changes its meaning or goes, not when one is added."""
@@ -69,10 +72,23 @@ def result_record(run: Run, answer: Answer) -> dict[str, Any]:
         "backend": result.backend,
         "seconds": result.seconds,
         "attack_seconds": result.attack_seconds,
+        "replay": _replay(answer.replay),
         "witness": _witness(result.witness, answer),
         "notes": [*run.network.notes, *answer.notes],
-        "options": _options(answer.options),
+        "options": {**_options(answer.options), "jobs": run.arguments.jobs},
         "statistics": _statistics(result.statistics),
+    }
+
+
+def _replay(report: ReplayReport | None) -> dict[str, Any] | None:
+    if report is None:
+        return None
+    return {
+        "holds": report.holds,
+        "nodes": report.nodes,
+        "leaves": report.leaves,
+        "seconds": report.seconds,
+        "failure": report.failure,
     }
 
 
@@ -98,6 +114,7 @@ def _options(options: Options) -> dict[str, Any]:
         "gap_absolute": options.gap_absolute,
         "gap_relative": options.gap_relative,
         "threads": options.threads,
+        "device": options.device,
         "seed": options.seed,
     }
 
@@ -111,6 +128,9 @@ def _statistics(s: Statistics) -> dict[str, Any]:
         "binaries": s.binaries,
         "nonzeros": s.nonzeros,
         "nodes": s.nodes,
+        "trees": s.trees,
+        "rounds": s.rounds,
+        "cuts": s.cuts,
         "open_targets": list(s.open_targets),
         "bound_solves": dict(s.bound_solves),
         "bound_seconds": dict(s.bound_seconds),

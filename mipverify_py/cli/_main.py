@@ -14,8 +14,8 @@ import typer
 
 from mipverify_py.cli._arguments import Arguments
 from mipverify_py.cli._check import check
+from mipverify_py.cli._complain import complain
 from mipverify_py.cli._exit import ExitCode
-from mipverify_py.cli._printable import printable
 
 _HELP = """The exact distance of an input to the decision boundary of a ReLU network, or whether it is robust at --eps.
 
@@ -25,7 +25,7 @@ verify model.onnx image.png --eps 0.1 --label 7 --timeout 60"""
 
 _EPILOG = (  # one line: typer would keep a line break
     "Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was reached); "
-    "3 wrong usage or input. With several images 2 outweighs 1, and 1 outweighs 0."
+    "3 wrong usage or input; 4 a proof failed its replay (--replay). With several images the largest counts."
 )
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -37,7 +37,7 @@ def main() -> None:
     if sys.stderr is None:  # the caller closed it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end of the process
     if sys.stdout is None:
-        _complain("stdout is closed, so results have nowhere to go.")
+        complain("stdout is closed, so results have nowhere to go.")
         sys.exit(ExitCode.USAGE)
     sys.exit(run(sys.argv[1:]))
 
@@ -49,10 +49,10 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()  # what cannot be written must be known while the exit code is still ours to choose
         return code
     except typer.TyperException as error:
-        _complain(error.format_message())
+        complain(error.format_message())
         return ExitCode.USAGE
     except KeyboardInterrupt:
-        _complain("interrupted")
+        complain("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _give_up_stdout()
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - what is left is a bug, and Python's code 1 would read "adversarial"
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
             _give_up_stdout()
-            _complain(f"the output cannot be written ({error.strerror}).")
+            complain(f"the output cannot be written ({error.strerror}).")
             return ExitCode.USAGE
         with contextlib.suppress(OSError):
             traceback.print_exc()
@@ -90,12 +90,6 @@ def command() -> Any:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
     app.command(help=_HELP, epilog=_EPILOG, context_settings={"help_option_names": ["--help", "-h"]})(Arguments)
     return typer.main.get_command(app)
-
-
-def _complain(message: str) -> None:
-    with contextlib.suppress(OSError):  # where nobody can be told, the exit code still says what happened
-        sys.stderr.write(f"verify: {printable(message)}\n")
-        sys.stderr.flush()
 
 
 def _give_up_stdout() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,13 @@ def whole(expected: str, accepts: Callable[[int], bool]) -> Callable[[str | int]
         return value
 
     return parse
+
+
+def device(text: str) -> str:
+    """Where torch computes: cpu, cuda, or one of several GPUs as cuda:1."""
+    if re.fullmatch(r"cpu|cuda(:\d+)?", text, re.ASCII) is None:
+        raise typer.BadParameter(f"{text!r} is unknown; choose from cpu, cuda, or cuda:1 and so on.")
+    return text
 
 
 def choice(names: Sequence[str]) -> Callable[[str], str]:

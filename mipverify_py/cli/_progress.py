@@ -1,4 +1,4 @@
-"""What is shown on stderr while an image is being worked on: its current bracket."""
+"""What is shown on stderr while images are being worked on: their current brackets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
 
@@ -15,53 +15,103 @@ from mipverify_py._result import Bracket
 from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
 
 SECONDS_BETWEEN_LINES = 1.0
-"""Where lines cannot be overwritten, one is written at most this often, and none for an image done sooner."""
+"""Where lines cannot be overwritten, an image gets one at most this often, and none if it is done sooner."""
 
 
-@contextmanager
-def progress(index: int, position: int, total: int, *, quiet: bool) -> Iterator[Callable[[Bracket], None]]:
-    """Shows the bracket of image `index`, number `position` (from 0) of `total`; yields what to call when it changes.
+class Progress:
+    """The brackets of the images at hand: on a terminal one line each, kept up to date; elsewhere lines are added.
 
-    On a terminal one line is kept up to date and vanishes at the end; elsewhere lines are added.
+    Args:
+        indices: positions of the images in their data set or file, in the order of the run.
+        quiet: show nothing.
     """
-    place = f"index {index}" + (f" ({position + 1} of {total})" if total > 1 else "")
-    state = _State(place)
-    if quiet:
-        yield state.update
-    elif sys.stderr.isatty():
-        spinner = Spinner("dots")
 
-        def line() -> Spinner:
-            spinner.update(text=state.line())
-            return spinner
+    def __init__(self, indices: list[int], *, quiet: bool) -> None:
+        self._indices = indices
+        self._on_terminal = not quiet and sys.stderr.isatty()
+        self._adds_lines = not quiet and not self._on_terminal
+        self._images: dict[int, _Image] = {}
+        self._live: Live | None = None
 
-        with Live(console=Console(stderr=True), get_renderable=line, transient=True, redirect_stdout=False):
-            yield state.update
-    else:
-        yield state.update_and_write
+    def begin(self, position: int) -> None:
+        """Image number `position` (from 0) of the run is being worked on."""
+        total = len(self._indices)
+        place = f"index {self._indices[position]}" + (f" ({position + 1} of {total})" if total > 1 else "")
+        self._images[position] = _Image(place)
+        self._show()
+
+    def update(self, position: int, bracket: Bracket) -> None:
+        """Its bracket is now this."""
+        line = self._images[position].update(bracket)
+        if line is not None and self._adds_lines:
+            with suppress(OSError):  # a full disk under the log must not cost the results
+                sys.stderr.write(f"{line}\n")
+                sys.stderr.flush()
+
+    def end(self, position: int) -> None:
+        """It is not being worked on any more."""
+        self._images.pop(position, None)
+        if not self._images:
+            self._hide()
+
+    @contextmanager
+    def image(self, position: int) -> Iterator[Callable[[Bracket], None]]:
+        """Begins and ends an image; yields what to call when its bracket changes."""
+        self.begin(position)
+        try:
+            yield lambda bracket: self.update(position, bracket)
+        finally:
+            self.end(position)
+
+    @contextmanager
+    def hidden(self) -> Iterator[None]:
+        """Inside, the terminal is free for results."""
+        self._hide()
+        yield
+        self._show()
+
+    def close(self) -> None:
+        """Forgets all images; nothing is left on the terminal."""
+        self._images.clear()
+        self._hide()
+
+    def _show(self) -> None:
+        if self._on_terminal and self._live is None and self._images:
+            self._live = Live(
+                console=Console(stderr=True), get_renderable=self._lines, transient=True, redirect_stdout=False
+            )
+            self._live.start()
+
+    def _hide(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _lines(self) -> Group:
+        return Group(*[image.spinner() for image in list(self._images.values())])
 
 
-class _State:
-    """The bracket of the image at hand and when it was last written."""
+class _Image:
+    """The bracket of one image and when it was last written."""
 
     def __init__(self, place: str) -> None:
         self._place, self._bracket = place, Bracket(None, None)
         self._began = self._written = time.monotonic()
+        self._spinner = Spinner("dots")
 
-    def update(self, bracket: Bracket) -> None:
-        self._bracket = bracket
+    def update(self, bracket: Bracket) -> str | None:
+        """Takes the bracket in; returns a line if it is news and it is time for one."""
+        known, self._bracket = bracket_words(self._bracket), bracket
+        if time.monotonic() - self._written < SECONDS_BETWEEN_LINES or bracket_words(bracket) == known:
+            return None
+        self._written = time.monotonic()
+        return self._line()
 
-    def update_and_write(self, bracket: Bracket) -> None:
-        known = bracket_words(self._bracket)
-        self.update(bracket)
-        late = time.monotonic() - self._written >= SECONDS_BETWEEN_LINES
-        if late and bracket_words(bracket) != known:
-            self._written = time.monotonic()
-            with suppress(OSError):  # a full disk under the log must not cost the results
-                sys.stderr.write(f"{self.line()}\n")
-                sys.stderr.flush()
+    def spinner(self) -> Spinner:
+        self._spinner.update(text=self._line())
+        return self._spinner
 
-    def line(self) -> str:
+    def _line(self) -> str:
         elapsed = seconds(time.monotonic() - self._began)
         return f"{self._place}: {bracket_words(self._bracket)}{elapsed}"
 

@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mipverify_py import replay, verify
-from mipverify_py._enums import Objective, StopReason, Verdict
+import mipverify_py  # TEMP
+from mipverify_py import verify
+from mipverify_py._enums import StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
-from mipverify_py.proof import ReplayReport
 from onnx_models.errors import BackendError, BackendMissingError, InvalidBoundsError
+
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from mipverify_py.proof._replay import ReplayReport  # TEMP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +45,7 @@ def search_image(
     if result.proof is None or not with_replay:
         return Found(bare)
     try:
-        report = replay(result.proof)
+        report = mipverify_py.replay(result.proof)
     except KeyboardInterrupt:
         detail = "the replay of the proof was interrupted"
         return Found(replace(bare, stop_reason=StopReason.INTERRUPTED, stop_detail=detail))
@@ -76,7 +80,7 @@ def unanswered(query: Query, options: Options, reason: StopReason, detail: str, 
         predicted=query.predicted,
         reference=query.reference,
         engine=options.engine,
-        backend=None,
+        backend=options.backend if options.engine == "mip" else None,
         seconds=seconds,
         attack_seconds=0.0,
         statistics=Statistics(),

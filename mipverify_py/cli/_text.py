@@ -128,6 +128,8 @@ class TextReport(Report):
             self._output.fact("stopped", _STOPS[result.stop_reason], "yellow")
         for note in answer.notes if self.run.arguments.verbose else answer.remarks:
             self._output.fact("note", printable(note), "dim")
+        if not _is_sound(answer) or (self.run.arguments.replay and self.run.arguments.verbose):
+            self._output.fact("proof", _replayed(answer), "dim" if _is_sound(answer) else "red")
         if answer.saved is not None:
             self._output.fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
 
@@ -140,6 +142,8 @@ class TextReport(Report):
             self._output.fact("witness", _witness(answer))
         if result.evidence is not None:
             self._output.fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
+        if self.run.arguments.replay:
+            self._output.fact("proof", _replayed(answer), "" if _is_sound(answer) else "red")
         searched = result.engine if result.backend is None else f"{result.engine}, {result.backend}"
         self._output.fact(
             "search",
@@ -165,9 +169,41 @@ class TextReport(Report):
         for evidence, detail in dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers):
             if evidence is not None:
                 self._output.line(f"{_EVIDENCE[evidence]}: {detail}")
+        if self.run.arguments.replay:
+            self._output.line(_replays(answers))
         close = sum(answer.float32_differs for answer in answers)
         if close:
             self._output.line(f"float32: for {close} of the witnesses onnxruntime still prefers the original class")
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether no replay says otherwise."""
+    return answer.replay is None or answer.replay.holds
+
+
+def _replayed(answer: Answer) -> str:
+    """What --replay has to say about one answer."""
+    report = answer.replay
+    if report is None:
+        return "none to replay"
+    if not report.holds:
+        return f"does not hold: {printable(report.failure)}"
+    return f"replayed: {_count(report.leaves, 'leaf', 'leaves')}, {seconds(report.seconds)}"
+
+
+def _replays(answers: list[Answer]) -> str:
+    """What --replay has to say about all of them."""
+    reports = [answer.replay for answer in answers if answer.replay is not None]
+    if not reports:
+        return "proofs: none to replay"
+    holding = [report for report in reports if report.holds]
+    leaves = _count(sum(report.leaves for report in holding), "leaf", "leaves")
+    taken = seconds(sum(report.seconds for report in reports))
+    return f"proofs: {len(holding)} of {len(reports)} replayed and found to hold: {leaves}, {taken}"
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _row(*cells: str) -> str:
@@ -235,6 +271,10 @@ def _statistics(result: Result) -> list[tuple[str, str]]:
     if s.unstable:
         layers = (f"{u} of {u + stable}" for u, stable in zip(s.unstable, s.stable, strict=True))
         facts.append(("unstable", f"{', '.join(layers)} units per layer"))
+    if s.trees:
+        trees = _count(s.trees, "target", "targets")
+        rounds = _count(s.rounds, "time", "times")
+        facts.append(("trees", f"{trees} split, {s.nodes:,} nodes, {s.cuts:,} hull planes; the radius shrank {rounds}"))
     if s.columns:
         facts.append(
             (

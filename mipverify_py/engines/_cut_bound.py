@@ -32,12 +32,12 @@ class State:
     @property
     def active(self) -> NDArray[np.bool_]:
         """Units with y = z."""
-        return (self.sign > 0) | ((self.lower >= 0) & (self.sign == 0))
+        return (self.sign > 0) | (self.lower >= 0)
 
     @property
     def inactive(self) -> NDArray[np.bool_]:
         """Units with y = 0."""
-        return (self.sign < 0) | ((self.upper <= 0) & (self.sign == 0) & (self.lower < 0))
+        return ~self.active & ((self.sign < 0) | (self.upper <= 0))
 
     @property
     def free(self) -> NDArray[np.bool_]:
@@ -104,18 +104,20 @@ class BackwardPass:
         G, constant, scale = self._margin.copy(), self._constant, abs(self._constant)
         used = np.flatnonzero(duals.cuts > 0)
         owner = np.array([cuts[k].plane.unit for k in used], np.intp)
-        total = duals.triangles + np.bincount(owner, duals.cuts[used], self._units)
+        on_cuts = np.bincount(owner, duals.cuts[used], self._units)
+        total = duals.triangles + on_cuts
         share = (1.0 - ROUNDING_ROOM) * duals.cuts[used] / np.where(total > 0, total, 1.0)[owner]
         on_planes = np.bincount(owner, share, self._units)
         alpha, beta, weight_of = np.zeros(self._units), np.zeros(self._units), np.zeros(self._units)
         active, free = state.active, state.free
+        lines_of = duals.lines + np.where(active, on_cuts, 0.0)  # y = z lies below every cut, so z may stand for it
         slope = np.where(free, state.upper / np.where(free, state.upper - state.lower, 1.0), 0.0)
         for layer, transposed in self._layers:
             part = slice(layer.first, layer.first + layer.size)
             outputs = slice(self._n + layer.first, self._n + layer.first + layer.size)
             A = G[outputs].copy()  # noqa: N806
             weight_of[part], G[outputs] = A, 0.0
-            sign, lines = state.sign[part], duals.lines[part]
+            sign, lines = state.sign[part], lines_of[part]
             exact = np.where(active[part], A, 0.0)
             beta[part] = np.where(sign != 0, np.maximum(sign * (lines - exact), 0.0), 0.0)
             below = free[part] & (A < 0)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bounds import Bounds, NetworkBounds
+from bounds import NetworkBounds
 from mipverify_py.engines._cut_bound import BackwardPass, Proved, State, crown_duals
-from mipverify_py.engines._cuts import Cut, Separation
-from mipverify_py.engines._node_lp import LpOutcome, NodeLp
+from mipverify_py.engines._cuts import Separation
+from mipverify_py.engines._node_lp import NodeLp
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
-from mipverify_py.proof import Multipliers, Plane, ProofNode, Stage, Tree
+from mipverify_py.proof import Index, Multipliers, Plane, ProofNode, Stage, Tree
 from onnx_models import Array
 
 ROOM = 1e-9
@@ -31,6 +31,8 @@ MEMORY = 0.4
 """Weight of the newest LP point in the running average at which cuts are sought: vertices alone give cuts that zigzag."""
 
 NO_GAP = 1e-9
+WRONG = 1e-7
+ORDER = "best"
 
 
 @dataclass(slots=True, eq=False)
@@ -67,15 +69,18 @@ class _Evaluation:
         state: the state it was evaluated for.
         proved: its best bound; None where the state is empty.
         columns: the last LP point, if any.
-        points: inputs of the LP's optima.
+        points: inputs of the LP's optima, and f_j - f_c there.
         closed: whether it is a leaf.
+        forced: units, ascending in time, whose sign tightening had settled and whose half-space the bound needs: only a
+            split has a multiplier for it, so the node is split on them first, and the other children are empty.
     """
 
     state: State
     proved: Proved | None
     columns: Array | None
-    points: list[Array]
+    points: list[tuple[float, Array]]
     closed: bool
+    forced: tuple[int, ...] = ()
 
 
 class CutSearch(TargetSearch):
@@ -95,7 +100,6 @@ class CutSearch(TargetSearch):
         self._backward = BackwardPass(problem, target)
         self._planes: dict[tuple[int, bytes, bytes], int] = {}
         self._lp: NodeLp | None = None
-        self._cuts: list[Cut] = []
         self._average: Array | None = None
         self._separation: Separation | None = None
         self._tightener: Tightener | None = None
@@ -113,7 +117,7 @@ class CutSearch(TargetSearch):
 
     def advance(self, nodes: int, deadline: float | None) -> Step:
         """Bounds up to `nodes` nodes. It also stops after a node where a point reached the threshold."""
-        points: list[Array] = []
+        points: list[tuple[float, Array]] = []
         done = 0
         try:
             while done < nodes and not _passed(deadline) and (node := self._next()) is not None:
@@ -122,7 +126,9 @@ class CutSearch(TargetSearch):
                     break
                 done += 1
                 points += evaluation.points
-                if self._met(node, evaluation):
+                reached = any(value >= self._threshold for value, _ in evaluation.points)
+                if reached and not evaluation.closed and not node.met:
+                    node.met = True  # a smaller box will follow; without one the node is split next time
                     break
                 self._commit(node, evaluation)
         except BaseException:  # the LP may be between two nodes: start a new one
@@ -137,16 +143,14 @@ class CutSearch(TargetSearch):
         assert threshold >= self._threshold
         self.tree.stages.append(Stage(box, threshold))
         self._bounds, self._threshold = bounds, threshold
-        self._units = _meet(self._units, self._problem.unit_bounds(bounds))
+        self._units = self._problem.unit_bounds(bounds)
         self._average = None
         if self._separation is not None:
             self._separation.move(bounds)
-            for cut in self._cuts:
-                cut.offset = self._separation.offset(cut.plane)
         if self._tightener is not None:
             self._tightener.move(box)
-        if self._lp is not None:
-            self._lp.move(bounds)
+            if self._lp is not None:
+                self._lp.move(bounds, [self._separation.offset(cut.plane) for cut in self._lp.cuts])
         for node in self._open.values():
             node.met = node.stuck = False
 
@@ -157,3 +161,212 @@ class CutSearch(TargetSearch):
             node.room *= 10.0
             node.bound = np.inf
             self._open[number] = node
+
+    def _state(self, node: _Node) -> State:
+        """The node's region over the present box; its bounds cross where it is empty."""
+        lower, upper = np.maximum(node.lower, self._units.lower), np.minimum(node.upper, self._units.upper)
+        lower = np.where(node.sign > 0, np.maximum(lower, 0.0), lower)
+        upper = np.where(node.sign < 0, np.minimum(upper, 0.0), upper)
+        return State(lower, upper, node.sign)
+
+    def _crown(self, state: State) -> Proved:
+        return self._backward.run(state, crown_duals(self._problem, state), (), self._box)
+
+    @property
+    def _box(self) -> tuple[Array, Array]:
+        """Middle and radius of the box."""
+        box = self._bounds.nodes[0]
+        return 0.5 * (box.lower + box.upper), 0.5 * (box.upper - box.lower)
+
+    def _next(self) -> _Node | None:
+        """The open node with the largest bound, the newest of those that tie."""
+        ready = [node for node in self._open.values() if not node.stuck]
+        if ORDER == "depth":
+            return ready[-1] if ready else None
+        return max(ready, key=lambda node: (node.bound, node.number), default=None)
+
+    def _status(self) -> Status:
+        if not self._open:
+            return Status.PROVED
+        return Status.STUCK if all(node.stuck for node in self._open.values()) else Status.OPEN
+
+    def _ranked(self, points: list[tuple[float, Array]]) -> Array:
+        """The inputs, largest f_j - f_c first."""
+        order = sorted(range(len(points)), key=lambda k: -points[k][0])
+        return np.array([points[k][1] for k in order]).reshape(len(points), self._problem.inputs)
+
+    def _closes(self, node: _Node, proved: Proved) -> bool:
+        return proved.bound < self._threshold - node.room * (1.0 + proved.scale)
+
+    def _evaluate(self, node: _Node, deadline: float | None) -> _Evaluation | None:
+        """Bounds a node; None if the deadline came first."""
+        state = self._state(node)
+        if _empty(state.lower, state.upper, node.room):
+            return _Evaluation(state, None, None, [], True)
+        state = State(np.minimum(state.lower, state.upper), state.upper, state.sign)
+        if node.number == 0 and self._closes(node, proved := self._crown(state)):
+            return _Evaluation(state, proved, None, [], True)
+        return self._rounds(node, state, deadline)
+
+    def _rounds(self, node: _Node, state: State, deadline: float | None) -> _Evaluation | None:
+        """Solves and cuts in turn until the bound is below the threshold, stalls, or a point reaches the threshold."""
+        if self._lp is None:
+            self._lp = NodeLp(self._problem, self.target, self._bounds, state)
+        if self._separation is None:
+            self._separation = Separation(self._problem, self._bounds)
+        lp, box, best, columns = self._lp, self._bounds.nodes[0], None, None
+        points: list[tuple[float, Array]] = []
+        forced: tuple[int, ...] = ()
+        left, stall = (ROOT_ROUNDS, ROOT_STALL) if node.number == 0 else (NODE_ROUNDS, NODE_STALL)
+        last = np.inf
+        while True:
+            cutoff = self._threshold - 2.0 * node.room * (1.0 + (best.scale if best else 0.0))
+            outcome = lp.solve(state, cutoff, deadline)
+            if _passed(deadline):
+                return None
+            if best is None or outcome.proved.bound < best.bound:
+                best = outcome.proved
+            if self._closes(node, best):
+                return _Evaluation(state, best, outcome.columns, points, True, forced)
+            if outcome.columns is None:
+                break
+            columns = outcome.columns
+            point = np.clip(columns[: self._problem.inputs], box.lower, box.upper)
+            points.append((self._backward.value(point)[0], point))
+            if points[-1][0] >= self._threshold:
+                break
+            wrong = _contradicted(state, self._backward.pre_activations(columns), node.room)
+            if len(wrong):
+                forced += tuple(wrong.tolist())
+                sign = state.sign.copy()
+                sign[wrong] = np.where(state.lower[wrong] > 0, 1, -1)
+                state = State(state.lower, state.upper, sign)
+                continue
+            left -= 1
+            enough = last - best.bound <= stall * (best.bound - self._threshold)
+            last = best.bound
+            if enough or left == 0 or not self._cut(state, best, columns):
+                break
+        lp.purge()
+        return _Evaluation(state, best, columns, points, False, forced)
+
+    def _cut(self, state: State, proved: Proved, columns: Array) -> int:
+        """Adds cuts that the LP point violates, sought at a running average of LP points; returns how many."""
+        assert self._lp is not None and self._separation is not None
+        n, average = self._problem.inputs, self._average
+        average = columns if average is None else MEMORY * columns + (1.0 - MEMORY) * average
+        cuts = []
+        for place in (average, columns):
+            excess = place[n:] - np.maximum(self._backward.pre_activations(place), 0.0)
+            units = np.flatnonzero((excess > CUT_TOLERANCE) & (proved.weight_of > 0) & state.free)
+            found = self._separation.violated(place, units, CUT_TOLERANCE)
+            cuts = [cut for cut in found if columns[n + cut.plane.unit] > cut.at(columns) + CUT_TOLERANCE]
+            if 5 * len(cuts) > len(units):
+                break
+            average = columns
+        self._average = average
+        self._lp.add(cuts)
+        return len(cuts)
+
+    def _commit(self, node: _Node, evaluation: _Evaluation) -> None:
+        """Writes an evaluation into the tree and splits the node if it stays open; undone if it is interrupted."""
+        tree, size, before = self.tree, len(self.tree.nodes), self._open
+        remaining = {number: other for number, other in before.items() if number != node.number}
+        try:
+            self._write(node, evaluation, remaining)
+            self._open = remaining
+        except BaseException:
+            if self._open is before:
+                del tree.nodes[size:]
+                tree.nodes[node.number].children = ()
+            raise
+
+    def _write(self, node: _Node, evaluation: _Evaluation, remaining: dict[int, _Node]) -> None:
+        """Writes a node's evaluation and adds what stays open to `remaining`."""
+        tree, state, stage = self.tree, evaluation.state, len(self.tree.stages) - 1
+        number, bound = node.number, node.bound
+        for unit in evaluation.forced:
+            tree.nodes[number].stage, tree.nodes[number].multipliers, tree.nodes[number].gammas = stage, None, None
+            sides = dict(zip((1, -1), tree.split(number, unit), strict=True))
+            sign = int(state.sign[unit])
+            empty, number = sides[-sign], sides[sign]
+            signs = _with(node.sign, unit, -sign)
+            tree.nodes[empty].stage = stage
+            self._closed[empty] = replace(node, number=empty, sign=signs)
+        node = replace(node, number=number, sign=state.sign)
+        record, proved, closed = tree.nodes[number], evaluation.proved, evaluation.closed
+        record.stage, record.gammas = stage, None
+        record.multipliers = None if proved is None else self._multipliers(proved)
+        if not closed:
+            assert proved is not None
+            bound = min(bound, proved.bound)
+            low, high, record.gammas = self._tighten(state, proved, node.gammas)
+            closed = _empty(low, high, node.room)
+        if closed:
+            self._closed[number] = node
+            return
+        split = self._branch(State(low, high, state.sign), evaluation)
+        if split is None:
+            remaining[number] = replace(node, stuck=True, bound=bound)
+            return
+        for child, sign in zip(tree.split(number, split), (1, -1), strict=True):
+            signs = _with(state.sign, split, sign)
+            remaining[child] = _Node(child, low, high, signs, bound, node.room, record.gammas)
+
+    def _tighten(self, state: State, proved: Proved, start: Array) -> tuple[Array, Array, Array]:
+        if self._tightener is None:
+            self._tightener = Tightener(self._problem, self._bounds.nodes[0])
+        low, high, gammas = self._tightener.run(
+            proved.G[None], np.array([proved.constant]), self._threshold, state.lower[None], state.upper[None], start[None]
+        )
+        return low[0], high[0], gammas[0]
+
+    def _branch(self, state: State, evaluation: _Evaluation) -> int | None:
+        """The free unit whose relaxation costs most: |A| times the gap between its output in the LP and max(z, 0).
+
+        Where no gap is left, |A| min(-l, u) decides, and None means that no unit is free.
+        """
+        assert evaluation.proved is not None
+        free = np.flatnonzero(state.free)
+        if not len(free):
+            return None
+        weight = np.abs(evaluation.proved.weight_of)
+        score = weight * np.minimum(-state.lower, state.upper) * NO_GAP
+        if evaluation.columns is not None:
+            z = self._backward.pre_activations(evaluation.columns)
+            score = score + weight * np.abs(evaluation.columns[self._problem.inputs :] - np.maximum(z, 0.0))
+        return int(free[np.argmax(score[free])])
+
+    def _multipliers(self, proved: Proved) -> Multipliers:
+        """The bound's multipliers, their planes added to the tree."""
+        planes = np.array([self._number(cut.plane) for cut in proved.cuts], np.intp)
+        return Multipliers(proved.alpha, proved.beta, planes, proved.weights)
+
+    def _number(self, plane: Plane) -> int:
+        key = plane.unit, plane.entries.tobytes(), plane.coefficients.tobytes()
+        if key not in self._planes:
+            self.tree.planes.append(plane)
+            self._planes[key] = len(self.tree.planes) - 1
+        return self._planes[key]
+
+
+def _empty(lower: Array, upper: Array, room: float) -> bool:
+    """Whether bounds cross by more than the room."""
+    return bool(np.any(lower > upper + room * (1.0 + np.abs(lower) + np.abs(upper))))
+
+
+def _contradicted(state: State, z: Array, room: float) -> Index:
+    """Units not split whose sign is settled and whose z has the other sign in the LP."""
+    off = (state.sign == 0) & (((state.lower > room) & (z < -WRONG)) | ((state.upper < -room) & (z > WRONG)))
+    return np.flatnonzero(off)
+
+
+def _with(signs: NDArray[np.int8], unit: int, sign: int) -> NDArray[np.int8]:
+    """The signs with one changed."""
+    changed = signs.copy()
+    changed[unit] = sign
+    return changed
+
+
+def _passed(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline

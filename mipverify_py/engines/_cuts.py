@@ -36,6 +36,10 @@ class Cut:
         """Right-hand side of  y - values . v[columns] <= right."""
         return self.rest + self.offset
 
+    def at(self, columns: Array) -> float:
+        """Upper bound of the unit's output at a point, shape (n + units,)."""
+        return float(self.values @ columns[self.columns]) + self.right
+
 
 class Separation:
     """Finds cuts for all units of a problem; planes are made for the box of the units' direct inputs."""

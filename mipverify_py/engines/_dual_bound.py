@@ -56,6 +56,7 @@ class Bounded:
     Attributes:
         value: the bounds, shape (B,); +inf where overflow left none.
         form, constant: L(x) = form.x + constant >= f_j - f_c on the node's region, shapes (B, n) and (B,).
+        pulled: coefficient A of each unit's output in the backward pass, shape (B, units).
         batch: the nodes with the multipliers of these bounds.
         point: the weighted average of the maximisers, close to the relaxation's optimum, shape (B, n).
     """
@@ -63,8 +64,14 @@ class Bounded:
     value: Tensor
     form: Tensor
     constant: Tensor
+    pulled: Tensor
     batch: Batch
     point: Tensor
+
+    def rows(self, which: Tensor) -> Bounded:
+        """Some of the nodes."""
+        parts = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "batch"}
+        return Bounded(**parts, batch=self.batch.rows(which))
 
 
 class LayerTensors:
@@ -155,11 +162,16 @@ class _Descent:
         self._input = slice(0, len(self._middle))
         self._size = len(batch.signs)
         self._take(batch, torch.arange(self._size, device=bounder.device))
-        zeros = self._middle.new_zeros
+        zeros, n = self._middle.new_zeros, len(self._middle)
+        self._average, self._total = zeros(self._size, n), 0.0
         self._best = Bounded(
-            zeros(self._size).fill_(np.inf), zeros(self._size, len(self._middle)), zeros(self._size), self._owned(batch), zeros(self._size, len(self._middle))
+            value=zeros(self._size).fill_(np.inf),
+            form=zeros(self._size, n),
+            constant=zeros(self._size),
+            pulled=torch.zeros_like(batch.beta),
+            batch=self._owned(batch),
+            point=self._average,
         )
-        self._average, self._total = zeros(self._size, len(self._middle)), 0.0
         self._first, self._second = torch.zeros_like(batch.beta), torch.zeros_like(batch.beta)
         self._beta_scale = 0.15 * batch.margin[:, len(self._middle) :].abs().mean() if batch.signs.numel() else 0.0
 
@@ -182,7 +194,7 @@ class _Descent:
     def run(self, steps: int, threshold: float) -> Bounded:
         for step in range(steps):
             value, form, constant, pulled = self._backward()
-            closed = self._keep(value, form, constant, threshold)
+            closed = self._keep(value, form, constant, pulled, threshold)
             x = self._middle + form.sign() * self._radius
             self._total += step + 1
             self._average[self._where] += (step + 1) * x
@@ -197,12 +209,16 @@ class _Descent:
             self._forward(x, pulled, step)
         return replace(self._best, point=self._average / self._total)
 
-    def _keep(self, value: Tensor, form: Tensor, constant: Tensor, threshold: float) -> Tensor:
+    def _keep(
+        self, value: Tensor, form: Tensor, constant: Tensor, pulled: list[Tensor], threshold: float
+    ) -> Tensor:
         """Stores what is better than before; returns which of the present nodes are closed."""
         best, where, batch = self._best, self._where, self._batch
         better = value < best.value[where]
         rows = where[better]
         best.value[rows], best.form[rows], best.constant[rows] = value[better], form[better], constant[better]
+        for layer, A in zip(self._layers, pulled, strict=True):
+            best.pulled[rows, layer.units] = A[better]
         best.batch.alpha[rows], best.batch.beta[rows] = batch.alpha[better], batch.beta[better]
         for k, m in batch.mu.items():
             best.batch.mu[k][rows] = m[better]

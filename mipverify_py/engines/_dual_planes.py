@@ -110,6 +110,14 @@ class LayerPlanes:
         fields = (weights.transpose(0, 1) @ self.coefficients).transpose(0, 1)  # (B, K, f)
         return (self._scatter @ fields.reshape(len(weights), -1).T).T
 
+    def spread(self) -> torch.Tensor:
+        """The coefficients over all inputs, shape (K, P, n)."""
+        if self._gather is None:
+            return self.coefficients
+        whole = self.coefficients.new_zeros(len(self.units), self.count, self._n)
+        index = self._gather[:, None].expand_as(self.coefficients)
+        return whole.scatter_add_(2, index, self.coefficients * self._mask[:, None])
+
     def separate(self, x: torch.Tensor) -> torch.Tensor:
         """The facet of every unit's hull that is lowest at one input x, shape (K, f); 0 where the unit is stable.
 

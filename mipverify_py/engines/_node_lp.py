@@ -54,7 +54,7 @@ class NodeLp:
         BackendMissingError: highspy is not installed.
     """
 
-    def __init__(self, problem: Problem, target: int, state: State) -> None:
+    def __init__(self, problem: Problem, target: int, bounds: NetworkBounds, state: State) -> None:
         try:
             import highspy
         except ImportError as error:
@@ -71,15 +71,19 @@ class NodeLp:
         self._last = Duals(np.zeros(self._units), np.zeros(self._units), np.zeros(0))
         self.cuts: list[Cut] = []
         self._idle = np.zeros(0, np.intp)
-        self.move(problem.bounds)
-        self._highs = self._load(problem, problem.targets.index(target))
+        self._input = bounds.nodes[0]
         self.iterations = 0
+        self._highs = self._load(problem, problem.targets.index(target))
 
-    def move(self, bounds: NetworkBounds) -> None:
-        """Goes on with another box; `replace_offsets` then has to follow."""
-        box = bounds.nodes[0]
-        self._box = 0.5 * (box.lower + box.upper), 0.5 * (box.upper - box.lower)
-        self._input = box
+    def move(self, bounds: NetworkBounds, offsets: list[float]) -> None:
+        """Goes on with another box, over which the planes of the cuts have these offsets."""
+        self._input = bounds.nodes[0]
+        self._highs.changeColsBounds(
+            self._n, np.arange(self._n, dtype=np.int32), self._input.lower, self._input.upper
+        )
+        for k, (cut, offset) in enumerate(zip(self.cuts, offsets, strict=True)):
+            cut.offset = offset
+            self._highs.changeRowBounds(self._first_row + k, -self._infinity, cut.right)
 
     def solve(self, state: State, cutoff: float, deadline: float | None = None) -> LpOutcome:
         """Solves the node's LP, or stops once its bound is known to be below `cutoff`, or at `deadline`."""
@@ -90,7 +94,7 @@ class NodeLp:
         self._highs.run()
         status = self._highs.getModelStatus()
         solution, info = self._highs.getSolution(), self._highs.getInfo()
-        self.iterations += max(info.simplex_iteration_count, 0)
+        self.iterations += self._highs.getInfoValue('simplex_iteration_count')[1]
         if status == self._status.kInfeasible:
             return LpOutcome(None, self._from_ray(state, cutoff), None)
         if not solution.dual_valid:
@@ -138,15 +142,10 @@ class NodeLp:
         self._idle = self._idle[kept]
         self._last = Duals(self._last.lines, self._last.triangles, self._last.cuts[kept])
 
-    def renew(self) -> None:
-        """Takes over the present box and the present offsets of all cuts."""
-        columns = np.arange(self._n, dtype=np.int32)
-        self._highs.changeColsBounds(self._n, columns, self._input.lower, self._input.upper)
-        for k, cut in enumerate(self.cuts):
-            self._highs.changeRowBounds(self._first_row + k, -self._infinity, cut.right)
-
     def _bound(self, state: State, duals: Duals) -> Proved:
-        return self.backward.run(state, duals, self.cuts, self._box)
+        box = self._input
+        middle, radius = 0.5 * (box.lower + box.upper), 0.5 * (box.upper - box.lower)
+        return self.backward.run(state, duals, self.cuts, (middle, radius))
 
     def _duals(self, rows: Array) -> Duals:
         """HiGHS minimises c_j - f_c, so the duals of rows  <= right  come with a minus."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bounds import NetworkBounds
 from mipverify_py.proof import Tree
@@ -36,6 +37,26 @@ class Step:
     status: Status
     nodes: int = 0
     points: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenNode:
+    """An open node of a tree, for another search to go on with.
+
+    Attributes:
+        number: number in the tree.
+        bound: upper bound of f_j - f_c on it.
+        signs: +1 or -1 for units split on the way to it, shape (units,).
+        lower, upper: pre-activation bounds, shape (units,).
+        gammas: the parent's, shape (2, units).
+    """
+
+    number: int
+    bound: float
+    signs: NDArray[np.int8]
+    lower: Array
+    upper: Array
+    gammas: Array
 
 
 class TargetSearch(ABC):

@@ -20,7 +20,7 @@ COLD_RATIOS = (1.0, 4.0, 0.25, 2.0, 0.5)
 """Values of gamma tried where nothing is known, as multiples of |w|.rad / |G|.rad."""
 
 WARM_RATIOS = (1.0, 1.5)
-"""Values tried around the parent's; the second is turned over at every other depth, so that both directions get a turn."""
+"""Values tried around the parent's; the second is turned over at every other call, so that both directions get a turn."""
 
 ROUNDING = 4e-6
 """Share of |w|.rad + gamma top by which bounds found in float32 are widened. The search then knows a little less
@@ -47,7 +47,7 @@ class Tightener:
         self._device = torch.device(device)
         self._n, self._units = problem.inputs, problem.unit_count
         self._layers = [_Field(layer, problem.inputs, self._device) for layer in problem.layers if layer.affine_in_input]
-        self._turn = False
+        self._downward = False
         self.move(box)
 
     def move(self, box: Bounds) -> None:
@@ -85,7 +85,8 @@ class Tightener:
 
         start = np.zeros((len(G), 2, self._units)) if gammas is None else gammas
         tensors = [torch.from_numpy(np.ascontiguousarray(t)).to(self._device) for t in (G, constant, lower, upper, start)]
-        found = self.run_tensors(*tensors[:2], threshold, *tensors[2:])
+        self._downward = not self._downward
+        found = self.run_tensors(*tensors[:2], threshold, *tensors[2:], downward=self._downward)
         low, high, used = (t.cpu().numpy() for t in found)
         return low, high, used
 
@@ -97,21 +98,29 @@ class Tightener:
         lower: torch.Tensor,
         upper: torch.Tensor,
         gammas: torch.Tensor,
+        *,
+        downward: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same as `run` on tensors of the device; always with a start."""
+        """The same as `run` on tensors of the device, always with a start.
+
+        `downward` turns the ratios over: gammas below the start are tried instead of those above.
+        """
         import torch
 
         lower, upper, used = lower.clone(), upper.clone(), torch.zeros_like(gammas)
         top = (G * self._middle).sum(1) + constant - threshold + G.abs() @ self._radius
-        sign, size = G.sign().to(torch.float32), (G.abs() * self._radius).to(torch.float32)
+        sign = 1.0 - 2.0 * (G < 0).to(torch.float32)  # not 0 where G_i = 0: |w_i + gamma G_i| is |w_i| there
+        size = (G.abs() * self._radius).to(torch.float32)
         for field in self._layers:
             units = slice(field.first, field.first + field.size)
             nodes, columns = ((lower[:, units] < 0) & (upper[:, units] > 0)).nonzero(as_tuple=True)
             step = max(1, CHUNK_ENTRIES // max(field.width, 1))
             for k in range(0, len(nodes), step):
                 pairs = nodes[k : k + step], columns[k : k + step]
-                self._pairs(field, pairs, (sign, size, top), (lower, upper), (gammas, used))
-        self._turn = not self._turn
+                ratios = (WARM_RATIOS, COLD_RATIOS)
+                if downward:
+                    ratios = tuple(tuple(1.0 / ratio for ratio in each) for each in ratios)
+                self._pairs(field, pairs, (sign, size, top), (lower, upper), (gammas, used), ratios)
         return lower, upper, used
 
     def _pairs(
@@ -121,6 +130,7 @@ class Tightener:
         form: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         bounds: tuple[torch.Tensor, torch.Tensor],
         gammas: tuple[torch.Tensor, torch.Tensor],
+        ratios: tuple[tuple[float, ...], ...],
     ) -> None:
         """Improves the bounds of (node, unit) pairs in place."""
         (rows, columns), (sign, size, top) = pairs, form
@@ -136,8 +146,8 @@ class Tightener:
             middle = direction * (field.middle[columns] + drift)
             best, chosen = direction * bounds[side][rows, unit], gamma.new_zeros(len(gamma))
             against = along if direction < 0 else -along
-            for ratio in WARM_RATIOS if warm else COLD_RATIOS:
-                tried = gamma * (1.0 / ratio if self._turn else ratio)
+            for ratio in ratios[0 if warm else 1]:
+                tried = gamma * ratio
                 left = against.addcmul(cost, -tried[:, None].to(cost.dtype)).clamp_(min=0).sum(1)
                 value = middle + tried * top + 2.0 * left + ROUNDING * (spread + tried * top)
                 better = value < best

@@ -1,4 +1,4 @@
-"""Pre-activation bounds from a linear bound of the margin: only inputs that may reach the threshold matter; outward rounded.
+"""Pre-activation bounds for inputs whose margin may reach the threshold, from a linear bound of it; outward rounded.
 
 Where  L(x) = g x + k >= f_j - f_c  holds, an input with f_j - f_c >= t has  g x + k - t >= 0. So for every gamma >= 0
 
@@ -51,12 +51,14 @@ class AffineUnits:
         centre = forms.slopes @ self._middle + (forms.constant - threshold)
         size = np.abs(forms.slopes) @ self._reach + np.abs(forms.constant) + abs(threshold)
         row, side, unit = np.nonzero(used)
-        chosen, sign = gammas[used], 2.0 * side - 1.0
+        chosen, sign = gammas[used], np.where(side == 1, 1.0, -1.0)
         spread = self._spreads(forms.slopes * self._radius, (row, unit), sign, chosen)
         value = sign * self._centres[unit] + chosen * centre[row] + spread
         # Higham's bound of all sums and products above is less than a quarter of this, also in the size itself.
-        terms = 4.0 * gamma(len(self._middle) + 12) * (self._sizes[unit] + chosen * size[row]) + UNDERFLOW * (1.0 + chosen)
-        top = up(value, inflate(terms, np.ones(len(row), np.bool_)))
+        error = 4.0 * gamma(len(self._middle) + 12) * (self._sizes[unit] + chosen * size[row]) + UNDERFLOW * (
+            1.0 + chosen
+        )
+        top = up(value, inflate(error, np.ones(len(row), np.bool_)))
         tops[used] = np.where(np.isfinite(top), top, np.inf)
         return -tops[:, 0], tops[:, 1]
 
@@ -66,22 +68,19 @@ class AffineUnits:
         """sum over entries of |sign w + chosen g| r  for pairs (row of g, unit); `slopes` is g r, shape (B, n)."""
         row, unit = pairs
         spread = np.zeros(len(row))
-        if self._fields is not None:
-            outside = np.abs(slopes).sum(axis=1)
-            slopes = np.hstack([slopes, np.zeros((len(slopes), 1))])
+        padded = np.hstack([slopes, np.zeros((len(slopes), 1))])
+        total = np.abs(slopes).sum(axis=1)
         step = max(1, BLOCK_ENTRIES // max(1, self._weights.shape[1]))
         for first in range(0, len(row), step):
             part = slice(first, first + step)
             if self._fields is None:
                 block = slopes[row[part]]
             else:
-                block = slopes[row[part, None], self._fields[unit[part]]]
-                inside = np.abs(block).sum(axis=1)
+                block = padded[row[part, None], self._fields[unit[part]]]
+                spread[part] = chosen[part] * (total[row[part]] - np.abs(block).sum(axis=1))
             block *= (sign * chosen)[part, None]
             block += self._weights[unit[part]]  # |sign w + chosen g| = |w + sign chosen g|
-            spread[part] = np.abs(block, out=block).sum(axis=1)
-            if self._fields is not None:
-                spread[part] += chosen[part] * (outside[row[part]] - inside)
+            spread[part] += np.abs(block, out=block).sum(axis=1)
         return spread
 
 

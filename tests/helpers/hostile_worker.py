@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from bounds import MipModel
 from mipverify_py.backends import Answer, Backend, SolveLimits, SolveProgress, SolveStatus
 from mipverify_py.backends._base import Report
+from mipverify_py.backends._frames import Frame, FrameReader, answer_frame, progress_frame
 from mipverify_py.backends._worker import serve
 from onnx_models.errors import BackendLimitError
 
@@ -112,6 +113,37 @@ def echo(model: MipModel, report: Report) -> Answer:
     return Answer(SolveStatus.UNKNOWN, dual_bound=model.offset, nodes=model.nonzeros)
 
 
+KEPT: list[Report] = []
+"""The ways to report that earlier solves were given."""
+
+FALSE_BOUND = SolveProgress(5.0, None, np.zeros(5))
+"""Above the optimum of the tests' model; its point sees to it that it is sent whatever the clock says."""
+
+
+def hoard(model: MipModel, report: Report) -> Answer:
+    """Goes on reporting to the solves before this one."""
+    for earlier in KEPT:
+        earlier(FALSE_BOUND)
+    KEPT.append(report)
+    return Answer(SolveStatus.UNKNOWN, nodes=os.getpid())
+
+
+class Malicious:
+    """Holds a solve's way to report, and uses it when it is collected: what SCIP does with a model that it frees."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+
+    def __del__(self) -> None:
+        self.report(FALSE_BOUND)
+
+
+def last_words(model: MipModel, report: Report) -> Answer:
+    """Fails, and reports while the failure is being told."""
+    leaving = Malicious(report)
+    raise BackendLimitError(f"freed with {type(leaving).__name__}")
+
+
 MODES: dict[str, Callable[[MipModel, Report], Answer]] = {
     "hang": hang,
     "flood": flood,
@@ -127,7 +159,31 @@ MODES: dict[str, Callable[[MipModel, Report], Answer]] = {
     "session": session,
     "threads": threads,
     "echo": echo,
+    "hoard": hoard,
+    "last words": last_words,
 }
+
+
+def requests() -> Iterator[Frame]:
+    """What the parent sends, until it hangs up."""
+    reader = FrameReader()
+    while data := os.read(0, 1 << 20):
+        yield from reader.feed(data)
+
+
+def speak_late() -> None:
+    """Answers as it should, and sends a false bound for the same request in the same breath."""
+    os.write(1, Frame("ready").pack())
+    for request in requests():
+        answer = answer_frame(Answer(SolveStatus.UNKNOWN, nodes=os.getpid())).numbered(request.number)
+        os.write(1, answer.pack() + progress_frame(FALSE_BOUND).numbered(request.number).pack())
+
+
+def answer_another() -> None:
+    """Answers a request that was never made."""
+    os.write(1, Frame("ready").pack())
+    for request in requests():
+        os.write(1, answer_frame(Answer(SolveStatus.UNKNOWN)).numbered(request.number + 1).pack())
 
 
 def main() -> None:
@@ -138,6 +194,10 @@ def main() -> None:
     if mode == "deaf":  # never reads its input, so a large request fills the pipe
         os.write(1, b"MVF1" + (17).to_bytes(8, "big") + bytes(8) + b'{"kind": "ready"}')
         time.sleep(600)
+    if mode == "speaks late":
+        speak_late()
+    if mode == "answers another request":
+        answer_another()
     serve(HostileBackend(mode))
 
 

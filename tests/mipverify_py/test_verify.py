@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mipverify_py._mip_engine as mip_engine
+import mipverify_py.engines._mip as mip_engine
 import mipverify_py._tighten as tightening
 from bounds import Bounds, MipModel
 from mipverify_py import (

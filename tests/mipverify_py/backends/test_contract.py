@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -34,6 +40,7 @@ from tests.helpers.mips import (
     relu_model,
 )
 
+REPOSITORY = Path(__file__).resolve().parents[3]
 BACKENDS = available_backends()
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 EXACT = SolveLimits(gap_absolute=1e-9, gap_relative=1e-9)
@@ -268,6 +275,50 @@ def test_progress_narrows(backend: str) -> None:
             assert progress.objective == pytest.approx(model.cost @ progress.point + model.offset)
     if best and any(progress.point is not None for progress in seen):
         assert solution.objective is not None and solution.objective <= best[-1] + NEAR
+
+
+@every_backend
+def test_no_solve_hears_of_the_one_before(backend: str) -> None:
+    """One process serves them all, and each optimum lies far below the one before."""
+    for k in range(6):
+        model = replace(relu_model(k, 6, 12), offset=-1000.0 * k)
+        for limits in (SolveLimits(nodes=1), EXACT):
+            seen: list[SolveProgress] = []
+            solution = solve_isolated(backend, model, limits, on_progress=seen.append)
+            bounds = [p.dual_bound for p in (*seen, solution) if p.dual_bound is not None]
+            assert all(bound <= -1000.0 * k + 500 for bound in bounds)
+
+
+REPORTING = """
+import gc, json
+from mipverify_py.backends import SolveLimits
+from mipverify_py.backends._preflight import canonical
+from mipverify_py.backends._registry import backend_class
+from tests.helpers.mips import relu_model
+
+backend = backend_class({backend!r})()
+backend.load()
+for seed in range(8):
+    model = canonical(relu_model(seed, 6, 12))
+    for limits in (SolveLimits(nodes=1), SolveLimits(gap_relative=0.3), SolveLimits()):
+        reports = []
+        answer = backend.solve(model, limits, lambda progress: reports.append(progress.dual_bound))
+        count = len(reports)
+        gc.collect()  # takes along what the solve left behind
+        print(json.dumps([float(model.cost @ answer.point), reports[:count], reports[count:]]))
+"""
+"""Solves in this process, as a worker does: the cost of a feasible point, the bounds during the solve, those after."""
+
+
+@every_backend
+def test_bounds_are_reported_during_the_solve_and_are_true(backend: str) -> None:
+    """SCIP frees a stopped problem node by node, and tells of each rise of the bound among those that are left."""
+    code = REPORTING.format(backend=backend)
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    ends = [json.loads(line) for line in done.stdout.splitlines()]
+    for stopped, wide, (optimum, *_) in zip(ends[::3], ends[1::3], ends[2::3], strict=True):
+        assert all(bound <= optimum + NEAR for _, during, _ in (stopped, wide) for bound in during)
+    assert not any(late for _, _, late in ends)
 
 
 @every_backend

@@ -69,6 +69,15 @@ def test_answers(status: SolveStatus) -> None:
     np.testing.assert_array_equal(got.row_duals, answer.row_duals)
 
 
+def test_a_number_says_which_request_a_frame_belongs_to() -> None:
+    frame = progress_frame(SolveProgress(1.5, None, np.ones(2)))
+    assert through(frame).number == 0
+    got = through(frame.numbered(12))
+    assert got.number == 12
+    assert read_progress(got).dual_bound == 1.5
+    np.testing.assert_array_equal(read_progress(got).point, np.ones(2))
+
+
 @given(sizes=st.lists(st.integers(0, 60), min_size=1, max_size=4), slices=st.lists(st.integers(1, 90), min_size=1))
 def test_a_stream_may_come_in_any_slices(sizes: list[int], slices: list[int]) -> None:
     sent = [Frame("progress", {"n": n}, {"v": np.arange(n)} if n else {}) for n in sizes]

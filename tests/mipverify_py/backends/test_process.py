@@ -152,6 +152,27 @@ def test_lies_are_not_passed_on(hostile: Callable) -> None:
     assert all(p.point is None or not p.point.any() for p in seen)
 
 
+@pytest.mark.parametrize("mode", ["hoard", "speaks late"])
+def test_a_report_that_comes_after_its_solve_is_not_passed_on(hostile: Callable, mode: str) -> None:
+    """It may bound another model: all of these are above -24, the optimum of the model that is being solved."""
+    pool, seen = hostile(mode), list[SolveProgress]()
+    solutions = [pool.solve("highs", KNAPSACK, NO_LIMIT, on_progress=seen.append) for _ in range(3)]
+    assert len({solution.nodes for solution in solutions}) == 1  # one process served them all
+    assert {p.dual_bound for p in seen} <= {-30.0}
+
+
+def test_a_report_made_while_a_failure_is_told_is_not_passed_on(hostile: Callable) -> None:
+    seen: list[SolveProgress] = []
+    with pytest.raises(BackendLimitError, match="freed with Malicious"):
+        hostile("last words").solve("highs", KNAPSACK, NO_LIMIT, on_progress=seen.append)
+    assert [p.dual_bound for p in seen] == [-30.0]
+
+
+def test_an_answer_to_another_request_is_none(hostile: Callable) -> None:
+    with pytest.raises(BackendCrashError, match="'highs' sent an 'answer' to another request"):
+        hostile("answers another request").solve("highs", KNAPSACK, NO_LIMIT)
+
+
 def test_temporary_files_go_with_the_process(hostile: Callable) -> None:
     with pytest.raises(BackendError) as caught:
         hostile("litter").solve("highs", KNAPSACK, NO_LIMIT)

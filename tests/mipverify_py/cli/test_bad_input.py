@@ -50,10 +50,17 @@ MISTAKES = {
         "--data-dir absent: there is no such folder",
     ),
     "unknown backend": ("model.onnx x.npy --backend cplex", "'cplex' is unknown; choose from highs, scip, cbc"),
-    "unknown engine": ("model.onnx x.npy --engine sat", "'sat' is unknown; choose from mip"),
+    "unknown engine": ("model.onnx x.npy --engine sat", "'sat' is unknown; choose from auto, cuts, duals, mip"),
     "unknown tightening": ("model.onnx x.npy --tightening sdp", "'sdp' is unknown; choose from interval, linear"),
     "timeout zero": ("model.onnx x.npy --timeout 0", "0 is not allowed; it must be a number of seconds above 0"),
     "gap of one": ("model.onnx x.npy --gap 1", "'--gap': 1 is not allowed; it must be at least 0 and below 1"),
+    "backend of no use": ("model.onnx x.npy --backend scip", "--backend scip is for --engine mip; add that"),
+    "tightening of no use": ("model.onnx x.npy --tightening mip", "--tightening mip is for --engine mip; add that"),
+    "jobs zero": ("model.onnx x.npy --jobs 0", "'--jobs': 0 is not allowed; it must be at least 1"),
+    "jobs in words": ("model.onnx x.npy --jobs all", "'--jobs': 'all' is not a whole number"),
+    "unknown device": ("model.onnx x.npy --device gpu", "'gpu' is unknown; choose from cpu, cuda, or cuda:1"),
+    "device that is not there": ("model.onnx x.npy --device cuda:99", "--device cuda:99: torch"),
+    "inspect and replay": ("model.onnx --inspect --replay", "--inspect searches no proof; leave out --replay"),
     "threads zero": ("model.onnx x.npy --threads 0", "'--threads': 0 is not allowed; it must be at least 1"),
     "threads a fraction": ("model.onnx x.npy --threads 1.5", "'1.5' is not a whole number"),
     "seed too large": ("model.onnx x.npy --seed 2147483648", "2147483648 is not allowed; it must be at least 0"),
@@ -161,7 +168,7 @@ def test_a_solver_that_is_not_installed(
     from mipverify_py.backends._registry import backend_class
 
     monkeypatch.setattr(backend_class("scip"), "is_installed", lambda: False)
-    assert run(["model.onnx", "x.npy", "--backend", "scip"]) == ExitCode.USAGE
+    assert run(["model.onnx", "x.npy", "--engine", "mip", "--backend", "scip"]) == ExitCode.USAGE
     assert 'pip install "mipverify-py[scip]"' in capsys.readouterr().err
 
 
@@ -172,13 +179,27 @@ def test_bounds_that_need_a_solver_which_is_not_installed(
     from mipverify_py.backends._registry import backend_class
 
     monkeypatch.setattr(backend_class("highs"), "is_installed", lambda: False)
-    words = ["model.onnx", "x.npy", "--backend", "cbc", "--eps", "0", "--quiet"]
+    words = ["model.onnx", "x.npy", "--engine", "mip", "--backend", "cbc", "--eps", "0", "--quiet"]
     assert run(words) == ExitCode.USAGE
     out, err = capsys.readouterr()
     assert out == ""
     assert "--tightening lp needs HiGHS beside cbc" in err
     assert "choose --tightening linear" in err
     assert run([*words, "--tightening", "linear"]) == ExitCode.ANSWERED
+
+
+@pytest.mark.parametrize("engine", ["auto", "cuts", "duals"])
+def test_a_native_engine_without_highs(
+    inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    from mipverify_py.backends._registry import backend_class
+
+    monkeypatch.setattr(backend_class("highs"), "is_installed", lambda: False)
+    assert run(["model.onnx", "x.npy", "--engine", engine, "--eps", "0"]) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"--engine {engine} needs HiGHS" in err
+    assert 'pip install "mipverify-py[highs]"' in err
 
 
 def test_control_characters_do_not_reach_the_terminal(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,11 +138,11 @@ def test_the_epilog_of_the_help_has_no_line_break_of_its_own(workplace: Path) ->
     done = subprocess.run(
         [*VERIFY, "--help"], cwd=workplace, env=environment, capture_output=True, text=True, timeout=60, check=True
     )
-    assert "2 unknown (a limit was reached); 3 wrong usage or input." in done.stdout
+    assert "2 unknown (a limit was reached); 3 wrong usage or input; 4 a proof failed its replay" in done.stdout
 
 
 def test_an_interrupted_run_writes_what_it_knows(workplace: Path) -> None:
-    words = ["hard.onnx", "hard.npy", "--tightening", "interval", "--json"]
+    words = ["hard.onnx", "hard.npy", "--engine", "mip", "--tightening", "interval", "--json"]
     with subprocess.Popen(
         [*VERIFY, *words], cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as program:
@@ -172,7 +172,7 @@ def test_an_interruption_before_anything_is_known_is_one_line(workplace: Path) -
 def test_a_terminal_sees_one_line_that_vanishes(workplace: Path) -> None:
     """stderr is a terminal, stdout a pipe: escape codes go to the first only."""
     reader, terminal = os.openpty()
-    command = [*VERIFY, "hard.onnx", "hard.npy", "--index", "0", "--timeout", "1", "--json"]
+    command = [*VERIFY, "hard.onnx", "hard.npy", "--engine", "mip", "--index", "0", "--timeout", "1", "--json"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
     with subprocess.Popen(
         command, cwd=workplace, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, env=environment

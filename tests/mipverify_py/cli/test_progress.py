@@ -6,14 +6,14 @@ import pytest
 
 from mipverify_py import Bracket
 from mipverify_py.cli import _progress
-from mipverify_py.cli._progress import bracket_words, progress
+from mipverify_py.cli._progress import Progress, bracket_words
 
 BRACKETS = [Bracket(None, 0.5), Bracket(None, 0.5), Bracket(0.25, 0.5), Bracket(0.25, 0.375), Bracket(0.25, 0.375)]
 
 
 def test_each_new_bracket_is_written_once(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
-    with progress(7, 2, 10, quiet=False) as update:
+    with Progress([*range(5, 15)], quiet=False).image(2) as update:
         for bracket in BRACKETS:
             update(bracket)
     out, err = capsys.readouterr()
@@ -25,15 +25,35 @@ def test_each_new_bracket_is_written_once(capsys: pytest.CaptureFixture[str], mo
     ]
 
 
+def test_several_images_at_once_share_the_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
+    progress = Progress([4, 8], quiet=False)
+    progress.begin(0)
+    progress.begin(1)
+    progress.update(1, BRACKETS[0])
+    progress.update(0, BRACKETS[2])
+    progress.end(1)
+    with progress.hidden():
+        progress.update(0, BRACKETS[3])
+    progress.close()
+    assert [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "index 8 (2 of 2): distance <= 0.500000",
+        "index 4 (1 of 2): 0.250000 <= distance <= 0.500000",
+        "index 4 (1 of 2): 0.250000 <= distance <= 0.375000",
+    ]
+
+
 def test_a_quick_image_adds_no_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(0, 0, 1, quiet=False) as update:
+    with Progress([0], quiet=False).image(0) as update:
         update(BRACKETS[0])
     assert capsys.readouterr().err == ""
 
 
 def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_progress, "SECONDS_BETWEEN_LINES", 0.0)
-    with progress(0, 0, 1, quiet=True) as update:
+    with Progress([0], quiet=True).image(0) as update:
         update(BRACKETS[0])
     assert capsys.readouterr().err == ""
 

@@ -14,9 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from mipverify_py import Bracket, Options, Query, Result
-from mipverify_py.cli import ExitCode, _witness_file, run
+from mipverify_py.cli import ExitCode, _search_image, _witness_file, run
 from mipverify_py.cli import _main as main_module
-from mipverify_py.cli import _verify_images as verify_images
 from mipverify_py.cli._answer import worst
 from onnx_models.errors import BackendLimitError
 
@@ -190,7 +189,7 @@ def test_a_full_disk_does_not_cost_the_answer(
 def refusing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The search, but the first image is more than the solver's licence allows."""
     calls: list[int] = []
-    real = verify_images.verify
+    real = _search_image.verify
 
     def verify(query: Query, *args: Any, **keywords: Any) -> Result:
         calls.append(query.predicted)
@@ -198,7 +197,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise BackendLimitError("The model has 3,000 rows; the licence allows 2,000.")
         return real(query, *args, **keywords)
 
-    monkeypatch.setattr(verify_images, "verify", verify)
+    monkeypatch.setattr(_search_image, "verify", verify)
     return calls
 
 
@@ -214,7 +213,7 @@ def test_one_image_that_fails_does_not_stop_the_others(records: Any, refusing: l
 def test_an_interruption_ends_the_run_after_the_image_at_hand(
     inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = verify_images.verify
+    real = _search_image.verify
 
     def stop(bracket: Bracket) -> None:
         signal.raise_signal(signal.SIGINT)
@@ -222,7 +221,7 @@ def test_an_interruption_ends_the_run_after_the_image_at_hand(
     def interrupted(query: Query, options: Options, **_: Any) -> Result:
         return real(query, options, on_progress=stop)
 
-    monkeypatch.setattr(verify_images, "verify", interrupted)
+    monkeypatch.setattr(_search_image, "verify", interrupted)
     assert run(["model.onnx", "batch.npy", "--quiet"]) == ExitCode.INTERRUPTED
     out = capsys.readouterr().out
     assert [row[0] for row in rows(out)] == ["0"]
@@ -236,7 +235,7 @@ def test_a_bug_is_not_mistaken_for_an_answer(
     def bug(*args: Any, **keywords: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(verify_images, "verify", bug)
+    monkeypatch.setattr(_search_image, "verify", bug)
     assert run(["model.onnx", "x.npy", "--quiet"]) == ExitCode.INTERNAL
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -300,7 +299,7 @@ def test_a_single_image_is_told_in_facts(inside: Path, capsys: pytest.CaptureFix
 
 
 def test_verbose_adds_statistics(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(["model.onnx", "x.npy", "-v", "--tightening", "interval"])
+    run(["model.onnx", "x.npy", "-v", "--engine", "mip", "--tightening", "interval"])
     assert "  bounds " in capsys.readouterr().out
 
 

@@ -1,0 +1,41 @@
+"""Which native engine searches which target."""
+
+from __future__ import annotations
+
+from bounds import NetworkBounds
+from mipverify_py._options import Options
+from mipverify_py.engines._cut_search import CutSearch
+from mipverify_py.engines._dual_bound import DualBounder
+from mipverify_py.engines._dual_search import DualSearch
+from mipverify_py.engines._problem import Problem
+from mipverify_py.engines._target import TargetSearch
+
+WIDE_FIELD = 100
+"""A single hidden layer whose units read more inputs than this goes to the batched duals: a dense linear program is slow,
+and first-order steps do well. Smaller receptive fields, and more layers, go to branch and cut, whose bounds are exact."""
+
+
+class Searches:
+    """Opens searches for the targets of one problem, and moves what they share to a smaller box."""
+
+    def __init__(self, problem: Problem, threshold: float, options: Options) -> None:
+        self._problem, self._threshold = problem, threshold
+        self.bounder = DualBounder(problem, options.device)
+        self._duals = options.engine == "duals" or (options.engine == "auto" and _suits_duals(problem))
+
+    def open(self, target: int) -> TargetSearch:
+        """A search that has bounded nothing yet."""
+        if self._duals:
+            return DualSearch(self._problem, target, self._threshold, self.bounder)
+        return CutSearch(self._problem, target, self._threshold)
+
+    def move(self, bounds: NetworkBounds) -> None:
+        """Goes on with a smaller box; the searches themselves are restricted by who owns them."""
+        self.bounder.move(bounds.nodes[0])
+
+
+def _suits_duals(problem: Problem) -> bool:
+    if len(problem.layers) != 1:
+        return False
+    (layer,) = problem.layers
+    return layer.affine_in_input and layer.weight.nnz > WIDE_FIELD * layer.size

@@ -1,0 +1,293 @@
+"""The native engines: per-target proofs over a box that shrinks with every nearer witness."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bounds import Bounds, NetworkBounds, linear_bounds
+from mipverify_py._attack import ball
+from mipverify_py._enums import Evidence, Objective, StopReason
+from mipverify_py._search import Search
+from mipverify_py.engines._choose import Searches
+from mipverify_py.engines._problem import Problem, compile_problem
+from mipverify_py.engines._salvage import proof_below, proof_within, proof_without_trees
+from mipverify_py.engines._screen import screen
+from mipverify_py.engines._target import Status, Step, TargetSearch
+from mipverify_py.proof import Proof, RegionBounds, Tree, TreeReplay
+from onnx_models import Array
+from onnx_models.errors import InputError
+
+if TYPE_CHECKING:
+    from mipverify_py._cells import CellSearch
+
+FIRST_QUANTUM, LARGEST_QUANTUM = 1, 256
+"""Nodes that each open target gets in a round: 1, then twice as many every round up to the largest. Rounds depend on
+nothing but the query, so the answer is the same for any number of jobs; points are tried as witnesses between them."""
+
+GAP_SHARE = 0.98
+"""The proof is attempted this share of the allowed gap below the witness; the rest absorbs rounding."""
+
+DIVES = 4
+"""Points per round that are followed through their activation cells."""
+
+
+class NativeEngine:
+    """Answers a query by branch and bound per target, see the two engines `CutSearch` and `DualSearch`.
+
+    closest:  with a witness at distance d, prove that no target reaches the margin within d - gap of x0. A nearer witness
+    met on the way makes d smaller; what is proved stays proved, and what is open goes on over the smaller box.
+    feasibility:  prove the same over the query's box, or meet a witness.
+    worst:  with a point of margin m, prove that no target reaches m + gap in the query's box; better points raise m.
+    """
+
+    def __init__(self, search: Search) -> None:
+        self._search, self._query, self._options = search, search.query, search.options
+        self._closest = self._query.objective is Objective.CLOSEST
+        self._worst = self._query.objective is Objective.WORST
+        self._known = RegionBounds(self._query.network)
+        self._trees: dict[int, Tree] = {}
+        self._open: dict[int, TargetSearch] = {}
+        self._cells: CellSearch | None = None
+        self._region = self._query.box
+        self._threshold = self._query.margin
+        self._radius = 0.0
+        self._rounds = self._nodes = 0
+
+    def run(self) -> None:
+        """Searches until the answer is known or a limit ends it; what is known stands in the search at any time."""
+        with _threads(self._options.threads):
+            try:
+                self._improve()
+                if self._done():
+                    return
+                problem = self._begin()
+                self._rounds_of(problem)
+            except KeyboardInterrupt:
+                self._salvage()
+                raise
+            finally:
+                self._count()
+            if self._open:
+                self._salvage()
+            else:
+                self._conclude()
+
+    # ------------------------------------------------------------------------------------------------- the claim to prove
+
+    def _claim(self) -> tuple[Bounds, float]:
+        """Region and threshold that, once proved, close the bracket around the best point in hand."""
+        query, search, options = self._query, self._search, self._options
+        if self._closest and search.witness is not None:
+            distance = search.witness.distance
+            gap = GAP_SHARE * max(options.gap_absolute, options.gap_relative * distance)
+            self._radius = max(0.0, float(np.nextafter(distance - gap, -np.inf)))
+            return ball(query, self._radius), query.margin
+        if self._worst and search.best_margin is not None:
+            best = search.best_margin
+            gap = GAP_SHARE * max(options.gap_absolute, options.gap_relative * abs(best))
+            return query.box, float(np.nextafter(best + gap, np.inf))
+        return query.box, query.margin
+
+    def _done(self) -> bool:
+        """Whether a witness alone is the answer."""
+        search = self._search
+        return search.closed or (not self._closest and not self._worst and search.witness is not None)
+
+    def _begin(self) -> Problem:
+        """Compiles the query over its region, and opens a search for every target that one bound does not exclude."""
+        query = self._query
+        self._region, self._threshold = self._claim()
+        problem = compile_problem(
+            query.network, query.reference, query.target_classes, self._region, self._known(self._region)
+        )
+        self._searches = Searches(problem, self._threshold, self._options)
+        bounded, trees = screen(problem, self._searches.bounder, self._threshold)
+        for tree in trees:
+            self._take_proved(tree)
+        order = np.argsort(-bounded.value.cpu().numpy(), kind="stable")
+        for row in order.tolist():
+            target = problem.targets[row]
+            if target not in self._trees:
+                self._open[target] = self._searches.open(target)
+        self._try(self._leading(bounded.point.cpu().numpy()[order]))
+        self._shrink()
+        return problem
+
+    def _leading(self, points: Array) -> Array:
+        return points[:DIVES]
+
+    def _shrink(self) -> None:
+        """Passes a better witness or margin on to every open search."""
+        region, threshold = self._claim()
+        if threshold == self._threshold and _same(region, self._region):
+            return
+        self._region, self._threshold = region, threshold
+        self._rounds += 1
+        bounds = self._known(region)
+        self._searches.move(bounds)
+        for search in self._open.values():
+            search.restrict(bounds, threshold)
+
+    # ----------------------------------------------------------------------------------------------------------- the search
+
+    def _rounds_of(self, problem: Problem) -> None:
+        """Gives every open target its nodes, round after round."""
+        quantum = FIRST_QUANTUM
+        with ExitStack() as stack:
+            jobs = min(self._options.jobs, len(self._open))
+            pool = stack.enter_context(ThreadPoolExecutor(jobs)) if jobs > 1 else None
+            while self._open and not self._stopped() and not self._done():
+                targets = list(self._open)
+                deadline = self._search.deadline
+
+                def advance(target: int, nodes: int = quantum) -> Step:
+                    return self._open[target].advance(nodes, deadline)
+
+                steps = list((pool.map if pool else map)(advance, targets))
+                self._nodes += sum(step.nodes for step in steps)
+                for target, step in zip(targets, steps, strict=True):
+                    self._settle(target, step)
+                self._try(_interleaved([step.points for step in steps]))
+                if self._open and all(step.status is Status.STUCK for step in steps):
+                    break
+                self._shrink()
+                quantum = min(2 * quantum, LARGEST_QUANTUM)
+
+    def _stopped(self) -> bool:
+        """Whether a limit is reached; records which."""
+        limit = self._options.node_limit
+        if self._search.seconds_left == 0.0:
+            self._search.stop(StopReason.TIME_LIMIT)
+        elif limit is not None and self._nodes >= limit:
+            self._search.stop(StopReason.NODE_LIMIT)
+        else:
+            return False
+        return True
+
+    def _settle(self, target: int, step: Step) -> None:
+        """Replays a tree whose search says that it is complete; only the replay's word counts."""
+        if step.status is not Status.PROVED:
+            return
+        failing = self._take_proved(self._open[target].tree)
+        if failing:
+            self._open[target].reopen(failing)
+        else:
+            del self._open[target]
+
+    def _take_proved(self, tree: Tree) -> list[int]:
+        """Keeps the tree if all its leaves hold; returns those that do not."""
+        failing = TreeReplay(self._query.network, self._query.reference, tree, known=self._known).failures()
+        if not failing:
+            self._trees[tree.target] = tree
+        return failing
+
+    # ---------------------------------------------------------------------------------------------------- better witnesses
+
+    def _improve(self) -> None:
+        """Descends from the witness in hand through activation cells."""
+        search = self._search
+        if self._closest and search.witness is not None:
+            point = self._cell_search().descend(search.witness.point, None, search.deadline)
+            if point is not None:
+                search.offer(point)
+
+    def _cell_search(self) -> CellSearch:
+        from mipverify_py._cells import CellSearch
+
+        if self._cells is None:
+            self._cells = CellSearch(self._query, self._options)
+        return self._cells
+
+    def _try(self, points: Array) -> None:
+        """Takes the best of the points, shape (k, n), as a witness or better margin, as it is or after a dive."""
+        if not len(points) or not self._open:
+            return
+        query, search = self._query, self._search
+        margins = query.margin_at(query.network.forward_batch(points))
+        best = points[int(np.argmax(margins))]
+        if self._worst:
+            search.offer_margin(best)
+            search.offer_margin(self._cell_search().ascend(best))
+            return
+        radius = None if search.witness is None else search.witness.distance
+        found = best if margins.max() >= query.margin else None
+        if found is None:
+            order = np.argsort(-margins, kind="stable")[:DIVES]
+            found = self._cell_search().dive(points[order], radius, None, search.deadline)
+        if found is not None and search.offer(found):
+            self._improve()
+
+    # ------------------------------------------------------------------------------------------------------------ the answer
+
+    def _conclude(self) -> None:
+        """Every target is proved: the bracket is closed, or the query's box holds no adversarial example."""
+        search, query = self._search, self._query
+        if self._done() and not self._closest and not self._worst:
+            return
+        trees = tuple(self._trees[j] for j in query.target_classes)
+        search.proof = Proof(query.network, query.reference, self._region, self._threshold, trees)
+        if self._worst:
+            search.prove(self._threshold)
+        elif search.witness is None:
+            search.robust = Evidence.REPROVED
+        else:
+            search.prove(self._radius)
+
+    def _salvage(self) -> None:
+        """Turns what the trees show so far into an end of the bracket."""
+        query, search = self._query, self._search
+        if not self._open or search.witness is None and not self._worst:
+            return
+        trees = [self._trees.get(j) or self._open[j].tree for j in query.target_classes]
+        if self._worst:
+            top, proof = proof_below(query, self._region, trees, self._known)
+            if proof is not None:
+                search.proof = proof
+                search.prove(top)
+            return
+        found = [
+            proof_within(query, self._region, self._radius, trees, self._known),
+            proof_without_trees(query, self._radius, self._known, self._options.device),
+        ]
+        radius, proof = max(found, key=lambda pair: pair[0])
+        if proof is not None:
+            search.proof = proof
+            search.prove(radius)
+
+    def _count(self) -> None:
+        trees = [*self._trees.values(), *(s.tree for s in self._open.values())]
+        self._search.statistics = replace(
+            self._search.statistics,
+            nodes=self._nodes,
+            open_targets=tuple(sorted(self._open)),
+        )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch limited to `count` threads, its setting restored afterwards: it belongs to the caller's process."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _same(first: Bounds, second: Bounds) -> bool:
+    return np.array_equal(first.lower, second.lower) and np.array_equal(first.upper, second.upper)
+
+
+def _interleaved(parts: list[Array]) -> Array:
+    """The rows of several arrays, first all first ones, then all second ones."""
+    rows = [p[k] for k in range(max((len(p) for p in parts), default=0)) for p in parts if k < len(p)]
+    return np.array(rows)

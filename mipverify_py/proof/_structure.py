@@ -1,0 +1,153 @@
+"""Whether a proof has the shape of a proof: everything that is checked before any number in it is used."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bounds import Bounds
+from bounds._direct import direct_inputs
+from mipverify_py.proof._proof import Plane, Proof, ProofNode, Stage, Tree
+from onnx_models import Array, Relu, ReluNetwork
+from onnx_models.errors import MipverifyError
+
+
+class ProofError(MipverifyError):
+    """A proof is malformed: what it says has no meaning, let alone holds."""
+
+
+def check_claim(proof: Proof) -> None:
+    """Raises ProofError unless the trees, if they hold, add up to what the proof claims."""
+    require(len(proof.trees) > 0, "The proof has no trees, so it claims nothing.")
+    require(
+        bool(np.isfinite(proof.threshold)), f"The threshold {proof.threshold!r} of the proof is not a finite number."
+    )
+    for tree in proof.trees:
+        require(len(tree.stages) > 0, f"The tree of target {tree.target} has no stages.")
+        last = tree.stages[-1]
+        inside = is_inside(proof.region, last.region)
+        require(inside, f"The proof's region is not inside the last stage's region of target {tree.target}.")
+        low = f"The proof's threshold {proof.threshold!r} is below the last stage's, {last.threshold!r}."
+        require(proof.threshold >= last.threshold, low)
+
+
+def check_tree(network: ReluNetwork, reference: int, tree: Tree) -> None:
+    """Raises ProofError unless classes, units and stages are sound; planes and nodes have checks of their own."""
+    for name, value in (("reference", reference), ("target", tree.target)):
+        require(0 <= whole(value, name) < network.output_size, f"The {name} {value} is not a class of the network.")
+    previous = 0
+    for units in tree.units:
+        relu = whole(units.relu, "ReLU node")
+        known = previous < relu < len(network.nodes) and isinstance(network.nodes[relu], Relu)
+        require(known, f"Node {relu} is no ReLU node behind node {previous}.")
+        ascending(units.units, network.nodes[relu].size, f"units of node {relu}")
+        previous = relu
+    check_stages(tree.stages, network.input_size)
+
+
+def check_stages(stages: list[Stage], inputs: int) -> None:
+    """Raises ProofError unless every stage claims more of less than the one before it."""
+    require(len(stages) > 0, "The tree has no stages.")
+    for number, stage in enumerate(stages):
+        require(bool(np.isfinite(stage.threshold)), f"The threshold of stage {number} is not a finite number.")
+        require(stage.region.size == inputs, f"The region of stage {number} does not fit the network's input.")
+    for number, (earlier, later) in enumerate(pairwise(stages), 1):
+        require(is_inside(later.region, earlier.region), f"The region of stage {number} is not inside the one before.")
+        require(later.threshold >= earlier.threshold, f"The threshold of stage {number} is below the one before.")
+
+
+def check_planes(network: ReluNetwork, relus: NDArray[np.intp], planes: list[Plane]) -> None:
+    """Raises ProofError unless the planes' entries are in range; `relus` has the ReLU node of every unit."""
+    for plane in planes:
+        unit = whole(plane.unit, "unit of a plane")
+        require(0 <= unit < len(relus), f"A plane is for unit {unit}, the tree has {len(relus)}.")
+        size = direct_inputs(network, int(relus[unit])).weight.shape[1]
+        ascending(plane.entries, size, f"entries of a plane of unit {unit}")
+        floats(plane.coefficients, (len(plane.entries),), f"coefficients of a plane of unit {unit}")
+
+
+def levels(tree: Tree) -> list[list[int]]:
+    """Numbers of the nodes that hang on the root, by depth. Raises ProofError where children are not all there."""
+    nodes = tree.nodes
+    require(len(nodes) > 0, "The tree has no nodes.")
+    require(nodes[0].parent == -1, "Node 0 is not a root.")
+    result, level, count = [], [0], len(nodes)
+    while level:
+        result.append(level)
+        below: list[int] = []
+        for number in level:
+            check_stage(tree, number)
+            children = nodes[number].children
+            if children:
+                if len(children) > 2 or not all(number < whole(c, "child") < count for c in children):
+                    raise ProofError(f"Node {number} has the children {children}, not one or two later nodes.")
+                check_children(tree, number, [nodes[c] for c in children])
+                below += children
+        level = below
+    return result
+
+
+def check_stage(tree: Tree, number: int) -> None:
+    """Raises ProofError unless the node's stage exists and is not before its parent's."""
+    node = tree.nodes[number]
+    earliest = tree.nodes[node.parent].stage if node.parent >= 0 else 0
+    if not earliest <= whole(node.stage, "stage") < len(tree.stages):
+        raise ProofError(
+            f"Node {number} has stage {node.stage}, its parent {earliest}; there are {len(tree.stages)} stages."
+        )
+
+
+def check_children(tree: Tree, number: int, children: list[ProofNode]) -> None:
+    """Raises ProofError unless the children are the two sides of one unit, or one node that is not split off."""
+    if any(child.parent != number for child in children):
+        raise ProofError(f"A child of node {number} names another parent.")
+    signs, units = [child.sign for child in children], {child.unit for child in children}
+    if signs not in ([1, -1], [-1, 1], [0]):
+        raise ProofError(f"The children of node {number} have the signs {signs}.")
+    lowest, highest = (-1, -1) if len(children) == 1 else (0, tree.unit_count - 1)
+    if len(units) != 1 or not lowest <= whole(units.pop(), "unit") <= highest:
+        raise ProofError(f"The children of node {number} do not split one of the tree's {tree.unit_count} units.")
+
+
+def is_inside(inner: Bounds, outer: Bounds) -> bool:
+    """Whether box `inner` is a subset of box `outer`."""
+    return inner.size == outer.size and bool(np.all(outer.lower <= inner.lower) and np.all(inner.upper <= outer.upper))
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises ProofError with the message unless the condition holds."""
+    if not condition:
+        raise ProofError(message)
+
+
+def whole(value: Any, name: str) -> int:
+    """The value as an int; ProofError if it is none."""
+    if not isinstance(value, int | np.integer):
+        raise ProofError(f"The {name} {value!r} is not a whole number.")
+    return int(value)
+
+
+def ascending(values: Any, end: int, name: str) -> None:
+    """Raises ProofError unless `values` is an array of ascending integers from 0 to end - 1."""
+    require(bool(np.all(np.diff(indices(values, end, name)) > 0)), f"The {name} do not ascend.")
+
+
+def indices(values: Any, end: int, name: str) -> NDArray[np.intp]:
+    """The values, an array of integers from 0 to end - 1; ProofError if they are none."""
+    is_index = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
+    require(is_index, f"The {name} are not an array of indices.")
+    if len(values):
+        require(int(values.min()) >= 0 and int(values.max()) < end, f"The {name} are not all below {end}.")
+    result: NDArray[np.intp] = values.astype(np.intp, copy=False)
+    return result
+
+
+def floats(values: Any, shape: tuple[int, ...], name: str) -> Array:
+    """The values, a float64 array of the shape; ProofError if they are none."""
+    fits = isinstance(values, np.ndarray) and values.dtype == np.float64 and values.shape == shape
+    require(fits, f"The {name} are not a float64 array of shape {shape}.")
+    result: Array = values
+    return result
