@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mipverify_py._result import Bracket, Result, Statistics
     from mipverify_py._verify import distance, verify
     from mipverify_py._witness import NotAdversarialError, Replay, Witness
+    from mipverify_py.proof import Proof, ReplayReport, replay
 
 _HOMES = {
     "Encoding": "_encode",
@@ -47,6 +48,9 @@ _HOMES = {
     "NotAdversarialError": "_witness",
     "Replay": "_witness",
     "Witness": "_witness",
+    "Proof": "proof",
+    "ReplayReport": "proof",
+    "replay": "proof",
 }
 
 __all__ = [
@@ -60,8 +64,10 @@ __all__ = [
     "Objective",
     "Options",
     "PerturbationSet",
+    "Proof",
     "Query",
     "Replay",
+    "ReplayReport",
     "Result",
     "Statistics",
     "StopReason",
@@ -72,6 +78,7 @@ __all__ = [
     "Witness",
     "distance",
     "encode",
+    "replay",
     "verify",
 ]
 

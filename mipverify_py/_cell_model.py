@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bounds import Bounds, linear_bounds
+from bounds import Bounds, NetworkBounds, linear_bounds
 from mipverify_py._gradients import Gradients
 from mipverify_py._query import Query
 from mipverify_py.engines._problem import Problem, compile_problem
-from onnx_models import Array
+from onnx_models import Affine, Array, Relu, ReluNetwork
 from onnx_models.errors import BackendMissingError
 
 Pattern = NDArray[np.bool_]
@@ -23,7 +23,7 @@ TOLERANCE = 1e-9
 """Feasibility tolerance of the LP, primal and dual, and how near 0 a unit counts as at 0."""
 
 LARGEST = 5_000_000
-"""Most coefficients of an LP that is still built: such a one takes seconds to load, longer than the search may run."""
+"""Most coefficients of an LP that is still built: a larger one takes seconds to load and to solve."""
 
 FLIPS = 200
 """Most cells that one climb visits; on MNIST and digits networks it visits 1 to 5."""
@@ -83,6 +83,8 @@ class CellModel:
     def over(cls, query: Query, box: Bounds) -> CellModel | None:
         """The model over a box, or None where it would have more than `LARGEST` coefficients."""
         bounds = linear_bounds(query.network, box)
+        if _estimate(query.network, bounds) > LARGEST:
+            return None
         problem = compile_problem(query.network, query.reference, query.target_classes, box, bounds)
         if sum(layer.weight.nnz + layer.size for layer in problem.layers) > LARGEST:
             return None
@@ -191,7 +193,7 @@ class CellModel:
             import highspy
         except ImportError as error:
             raise BackendMissingError(
-                'The search over activation cells needs HiGHS, which is not installed: pip install "mipverify-py[highs]".'
+                'The search over activation cells needs HiGHS: pip install "mipverify-py[highs]".'
             ) from error
         self._optimal, self._infinity = highspy.HighsModelStatus.kOptimal, highspy.kHighsInf
         self._highs = highspy.Highs()
@@ -229,6 +231,17 @@ class CellModel:
             matrix.data,
             np.zeros(width, np.int32),  # every column continuous
         )
+
+
+def _estimate(network: ReluNetwork, bounds: NetworkBounds) -> int:
+    """About how many coefficients the rows of the unstable units have if no unit before them is stable."""
+    total = 0
+    for index, count in zip(network.relu_indices, bounds.unstable_counts(network), strict=True):
+        node = network.nodes[index]
+        read = network.nodes[node.input] if isinstance(node, Relu) else node
+        entries = sum(m.entries for m in read.maps) if isinstance(read, Affine) else read.size
+        total += entries * count // max(node.size, 1)
+    return total
 
 
 def _widened(matrix: sparse.csr_array, columns: int) -> sparse.csr_array:

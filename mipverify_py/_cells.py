@@ -37,7 +37,7 @@ KICK_STEPS = 20
 """Gradient steps after a kick."""
 
 KICK_SHARE = 0.25
-"""Largest share of the inputs that a kick moves: a convolution's receptive field whole, a dense unit's largest weights."""
+"""Largest share of the inputs that a kick moves: all of a small receptive field, a dense unit's largest weights."""
 
 PROMISING = 1e-3
 """A kicked point is worth an LP if its margin misses the goal by at most this share of what the margin gains over the
@@ -79,8 +79,8 @@ class CellSearch:
     all inputs climb again by gradient steps, and what comes near the margin goes back to the LP. That is iterated local
     search (Lourenço et al., 2003) whose moves are as small as the network's own parts.
 
-    Where the LP would be too large (`_cell_model.LARGEST`) nothing is searched, and no method finds anything better
-    than it was given.
+    Where the LP would be too large (`_cell_model.LARGEST`) there is none: `dive` is left with its gradient steps, and
+    the other methods with what they were given.
 
     Args:
         query: the question.
@@ -132,6 +132,8 @@ class CellSearch:
             deadline: value of `time.monotonic()`.
         """
         query, box = self._query, ball(self._query, radius)
+        if not len(points):
+            return None
         columns = np.clip(points, box.lower, box.upper).T
         if target is None:
             logits = self._gradients.values(columns)[-1]
@@ -140,8 +142,8 @@ class CellSearch:
             targets = np.full(len(points), query.target_classes.index(target))
         climb = Climb(query, columns, targets)
         climb.run(box, KICK_STEPS, KICK_SHARE, stop=lambda: climb.best()[1] >= query.margin or passed(deadline))
-        point, margin = climb.best()
-        if margin >= query.margin:
+        point, _ = climb.best()
+        if self._margin(point) >= query.margin:
             return point
         model = None if passed(deadline) else self._model(box)
         if model is None:
@@ -152,22 +154,27 @@ class CellSearch:
             model.aim(int(targets[k]))
             model.enter(patterns[:, k])
             found = model.climb(deadline)
-            if found is not None and found.margin >= query.margin and self._margin(found.point) >= query.margin:
+            if found is not None and self._margin(found.point) >= query.margin:
                 return found.point
         return None
 
-    def ascend(self, point: Array, budget: float | None = None, deadline: float | None = None) -> Array:
+    def ascend(
+        self, point: Array, budget: float | None = None, deadline: float | None = None, *, enough: float = np.inf
+    ) -> Array:
         """A point of the query's box whose margin is at least that of `point`, shape (n,), and as large as can be had.
 
-        `budget` and `deadline` as in `descend`.
+        `budget` and `deadline` as in `descend`. The search ends once a point of margin `enough` is met; by the LP's
+        tolerance that point may miss it.
         """
         until, query = _end(budget, deadline), self._query
         model = self._model(query.box)
         if model is None or passed(until):
             return point
-        task, own = _Task(model, query.box, np.inf, until), self._leader(point)
-        best, value = point, self._margin(point)
+        best, value, own = point, self._margin(point), self._leader(point)
+        task = _Task(model, query.box, enough, until)
         for target, start in ((own, point), *self._rivals(task, point, own, value)):
+            if value >= enough:
+                break
             found, _ = self._raised(task, start, target)
             if self._margin(found) > value:
                 best, value = found, self._margin(found)

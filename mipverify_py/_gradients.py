@@ -1,4 +1,4 @@
-"""Values and gradients of many points at once, and their climb towards larger margins: what every local search needs."""
+"""Values and gradients of many points at once, and their climb towards larger margins: what local searches need."""
 
 from __future__ import annotations
 
@@ -36,8 +36,6 @@ class _Map:
 class Gradients:
     """The network over columns: points are the columns of a matrix of shape (n, N). Made once per network (`of`)."""
 
-    _cache: WeakKeyDictionary[ReluNetwork, Gradients] = WeakKeyDictionary()
-
     def __init__(self, network: ReluNetwork) -> None:
         self._nodes = network.nodes
         self._maps = tuple(tuple(_columns(m) for m in getattr(node, "maps", ())) for node in network.nodes)
@@ -45,9 +43,9 @@ class Gradients:
     @classmethod
     def of(cls, network: ReluNetwork) -> Gradients:
         """Those of `network`, made on first use."""
-        if network not in cls._cache:
-            cls._cache[network] = cls(network)
-        return cls._cache[network]
+        if network not in _CACHE:
+            _CACHE[network] = cls(network)
+        return _CACHE[network]
 
     def values(self, points: Array) -> list[Array]:
         """Value of every node, each of shape (node size, N)."""
@@ -81,6 +79,9 @@ class Gradients:
             for source, part in parts:
                 open_seeds[source] = open_seeds[source] + part if source in open_seeds else part
         return open_seeds[0] if open_seeds else np.zeros_like(values[0])
+
+
+_CACHE: WeakKeyDictionary[ReluNetwork, Gradients] = WeakKeyDictionary()
 
 
 def _columns(linear_map: LinearMap) -> _Map:

@@ -36,7 +36,7 @@ class Options:
         InputError: a value outside its range, naming it.
     """
 
-    engine: str = "mip"
+    engine: str = "auto"
     backend: str = "highs"
     time_limit: float | None = None
     node_limit: int | None = None

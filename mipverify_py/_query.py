@@ -160,6 +160,17 @@ class Query:
             f"class {self.reference} against {list(self.target_classes)})"
         )
 
+    @property
+    def reach(self) -> float:
+        """Largest distance from x0 of a point of the query's box."""
+        return float(np.maximum(np.abs(self.box.lower - self.x0), np.abs(self.box.upper - self.x0)).max(initial=0.0))
+
+    @property
+    def clearance(self) -> float:
+        """Distance from x0 to the query's box, rounded down; 0 where x0 lies inside."""
+        gap = np.maximum(self.box.lower - self.x0, self.x0 - self.box.upper).max(initial=0.0)
+        return float(np.nextafter(gap, -np.inf)) if gap > 0 else 0.0
+
     def margin_at(self, logits: Array) -> Array:
         """max over targets j of f_j - f_c for each row of `logits`, shape (N, classes); the result has shape (N,)."""
         best: Array = logits[:, list(self.target_classes)].max(axis=1) - logits[:, self.reference]

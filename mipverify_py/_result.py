@@ -30,7 +30,7 @@ class Statistics:
         trees: target classes for which a native engine had to split, 0 where none did.
         rounds: how often a nearer witness made the radius of a native engine shrink.
         cuts: planes of units' convex hulls in the proofs of a native engine.
-        open_targets: target classes that the bounds could not exclude.
+        open_targets: target classes that the bounds, or a native engine's proofs, could not exclude.
         bound_solves: LP and MIP solves spent on bounds, per stage name.
         bound_seconds: seconds per stage of bound tightening.
         solve_seconds: seconds in the MIP solver.

@@ -9,12 +9,14 @@ import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from onnx_models._network import ReluNetwork
+from onnx_models._source import OnnxSource
 from onnx_models.errors import CrossCheckError, InputError, ModelError, ModelFileError, UnsupportedModelError
 from onnx_models.importer import load_onnx_bytes
 
@@ -35,8 +37,8 @@ def from_torch(module: torch.nn.Module, input_shape: Sequence[int]) -> ReluNetwo
     """The network that computes what `module` computes in evaluation mode.
 
     The module is exported to ONNX in memory with `torch.onnx.export` and lowered by the importer, so the same operators
-    are supported as in files, and `source` of the result holds the exported model. The exporter may fold batch
-    normalisation into weights in float32. Both are compared on random inputs at the end.
+    are supported as in files, and `source` of the result holds the exported model, a sound ONNX file. The exporter may
+    fold batch normalisation into weights in float32. Both are compared on random inputs at the end.
 
     Args:
         module: takes one batch of shape (N, *input_shape), of any length N, and gives logits of shape (N, outputs). Its
@@ -56,7 +58,8 @@ def from_torch(module: torch.nn.Module, input_shape: Sequence[int]) -> ReluNetwo
     data, last = _export(copied, inputs[:2])
     network = _load(data, type(module).__name__)
     _cross_check(copied, network, inputs, last)
-    return network
+    assert network.source is not None
+    return replace(network, source=_typed(network.source, data))
 
 
 def _load(data: bytes, name: str) -> ReluNetwork:
@@ -65,6 +68,19 @@ def _load(data: bytes, name: str) -> ReluNetwork:
     except ModelFileError as error:  # onnxruntime has no convolutions in double precision
         hint = "If the weights are float64, convert them with module.float()."
         raise UnsupportedModelError(f"{str(error).rstrip('. ')}. {hint}") from error
+
+
+def _typed(source: OnnxSource, exported: bytes) -> OnnxSource:
+    """The source with the type and shape of its output, as exported.
+
+    The importer leaves them to onnxruntime to find, but the ONNX standard and other readers want them.
+    """
+    import onnx
+
+    model = onnx.load_from_string(source.data)
+    (described,) = onnx.load_from_string(exported).graph.output
+    model.graph.output[0].type.CopyFrom(described.type)
+    return OnnxSource(source.name, model.SerializeToString())
 
 
 def _checked_shape(input_shape: Sequence[int]) -> tuple[int, ...]:

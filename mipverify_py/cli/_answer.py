@@ -11,10 +11,7 @@ from mipverify_py._perturbation import LinfBall
 from mipverify_py._query import Query
 from mipverify_py._result import Result
 from mipverify_py.cli._exit import ExitCode
-
-from typing import TYPE_CHECKING
-if TYPE_CHECKING:
-    from mipverify_py.proof._replay import ReplayReport  # TEMP
+from mipverify_py.proof import ReplayReport
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,9 +13,7 @@ from mipverify_py._result import Statistics
 from mipverify_py._witness import Witness
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._report import Report, Run
-from typing import TYPE_CHECKING
-if TYPE_CHECKING:
-    from mipverify_py.proof._replay import ReplayReport  # TEMP
+from mipverify_py.proof import ReplayReport
 
 SCHEMA = 1
 """Version of the objects written; it grows when a field changes its meaning or goes, not when one is added."""

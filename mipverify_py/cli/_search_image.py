@@ -6,17 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import mipverify_py  # TEMP
 from mipverify_py import verify
 from mipverify_py._enums import StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
+from mipverify_py.cli._claim import unsupported
+from mipverify_py.proof import Proof, ReplayReport, replay
 from onnx_models.errors import BackendError, BackendMissingError, InvalidBoundsError
-
-from typing import TYPE_CHECKING
-if TYPE_CHECKING:
-    from mipverify_py.proof._replay import ReplayReport  # TEMP
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +42,18 @@ def search_image(
     if result.proof is None or not with_replay:
         return Found(bare)
     try:
-        report = mipverify_py.replay(result.proof)
+        report = _replayed(query, result, result.proof)
     except KeyboardInterrupt:
         detail = "the replay of the proof was interrupted"
         return Found(replace(bare, stop_reason=StopReason.INTERRUPTED, stop_detail=detail))
     return Found(bare if report.holds else _refuted(bare, report), report)
+
+
+def _replayed(query: Query, result: Result, proof: Proof) -> ReplayReport:
+    """What the replay says; a proof that holds but does not bear the answer out counts as one that does not hold."""
+    report = replay(proof)
+    missing = unsupported(query, result, proof)
+    return replace(report, holds=False, failure=missing) if report.holds and missing else report
 
 
 def _searched(query: Query, options: Options, on_progress: Callable[[Bracket], None] | None) -> Result:

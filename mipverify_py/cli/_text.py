@@ -267,11 +267,12 @@ def _statistics(result: Result) -> list[tuple[str, str]]:
         ]
         facts.append(("bounds", ", ".join(stages)))
     if s.open_targets:
-        facts.append(("targets", f"not excluded by bounds: {', '.join(map(str, s.open_targets))}"))
+        state = "not excluded by bounds" if result.engine == "mip" else "not proved"
+        facts.append(("targets", f"{state}: {', '.join(map(str, s.open_targets))}"))
     if s.unstable:
         layers = (f"{u} of {u + stable}" for u, stable in zip(s.unstable, s.stable, strict=True))
         facts.append(("unstable", f"{', '.join(layers)} units per layer"))
-    if s.trees:
+    if s.nodes and not s.columns:
         trees = _count(s.trees, "target", "targets")
         rounds = _count(s.rounds, "time", "times")
         facts.append(("trees", f"{trees} split, {s.nodes:,} nodes, {s.cuts:,} hull planes; the radius shrank {rounds}"))

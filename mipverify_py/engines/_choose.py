@@ -11,8 +11,10 @@ from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import TargetSearch
 
 WIDE_FIELD = 100
-"""A single hidden layer whose units read more inputs than this goes to the batched duals: a dense linear program is slow,
-and first-order steps do well. Smaller receptive fields, and more layers, go to branch and cut, whose bounds are exact."""
+"""A single hidden layer whose units read more inputs than this goes to the batched duals.
+
+There a dense linear program is slow, and first-order steps do well. Smaller receptive fields, and more layers, go to
+branch and cut, whose bounds are exact."""
 
 
 class Searches:

@@ -32,17 +32,20 @@ class State:
     @property
     def active(self) -> NDArray[np.bool_]:
         """Units with y = z."""
-        return (self.sign > 0) | (self.lower >= 0)
+        active: NDArray[np.bool_] = (self.sign > 0) | (self.lower >= 0)
+        return active
 
     @property
     def inactive(self) -> NDArray[np.bool_]:
         """Units with y = 0."""
-        return ~self.active & ((self.sign < 0) | (self.upper <= 0))
+        inactive: NDArray[np.bool_] = ~self.active & ((self.sign < 0) | (self.upper <= 0))
+        return inactive
 
     @property
     def free(self) -> NDArray[np.bool_]:
         """Units of either sign."""
-        return (self.sign == 0) & (self.lower < 0) & (self.upper > 0)
+        free: NDArray[np.bool_] = (self.sign == 0) & (self.lower < 0) & (self.upper > 0)
+        return free
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +69,7 @@ class Proved:
 
     Attributes:
         bound: max over the box of G . x + constant.
-        scale: sum of the absolute values of the terms of `bound`: its rounding error is a small multiple of 1e-16 scale.
+        scale: sum of the absolute values of the terms of `bound`; rounding errors are a small multiple of 1e-16 of it.
         G: shape (n,).
         constant: a number.
         weight_of: coefficient A of each unit's output in the backward pass, shape (units,).
@@ -97,13 +100,16 @@ class BackwardPass:
     def run(self, state: State, duals: Duals, cuts: Sequence[Cut], box: tuple[Array, Array]) -> Proved:
         """The bound that duals prove over a box (middle, radius).
 
-        In the pass a free unit whose output has coefficient A is replaced, if A < 0, by alpha z with alpha = line / A, and
-        if A > 0 by its upper lines in the proportion of their multipliers. A split unit's multiplier beta is what its line
-        has beyond A. Whatever the duals are, the bound holds; optimal ones reproduce the LP's optimum.
+        In the pass a free unit whose output has coefficient A is replaced, if A < 0, by alpha z with alpha = line / A,
+        and if A > 0 by its upper lines in the proportion of their multipliers. A split unit's multiplier beta is what
+        its line has beyond A. Whatever the duals are, the bound holds. Optimal ones reproduce the LP's optimum as long
+        as the LP does not draw on a bound of z that tightening found: in the LP that bound follows from the triangle
+        and the lower lines together, here it has no multiplier.
         """
-        G, constant, scale = self._margin.copy(), self._constant, abs(self._constant)
+        slopes, constant, scale = self._margin.copy(), self._constant, abs(self._constant)
         used = np.flatnonzero(duals.cuts > 0)
-        owner = np.array([cuts[k].plane.unit for k in used], np.intp)
+        live = [cuts[k] for k in used.tolist()]
+        owner = np.array([cut.plane.unit for cut in live], np.intp)
         on_cuts = np.bincount(owner, duals.cuts[used], self._units)
         total = duals.triangles + on_cuts
         share = (1.0 - ROUNDING_ROOM) * duals.cuts[used] / np.where(total > 0, total, 1.0)[owner]
@@ -115,8 +121,8 @@ class BackwardPass:
         for layer, transposed in self._layers:
             part = slice(layer.first, layer.first + layer.size)
             outputs = slice(self._n + layer.first, self._n + layer.first + layer.size)
-            A = G[outputs].copy()  # noqa: N806
-            weight_of[part], G[outputs] = A, 0.0
+            A = slopes[outputs].copy()  # noqa: N806
+            weight_of[part], slopes[outputs] = A, 0.0
             sign, lines = state.sign[part], lines_of[part]
             exact = np.where(active[part], A, 0.0)
             beta[part] = np.where(sign != 0, np.maximum(sign * (lines - exact), 0.0), 0.0)
@@ -128,21 +134,22 @@ class BackwardPass:
             intercept = -line * slope[part] * state.lower[part]
             constant += float(z @ layer.bias + intercept.sum())
             scale += float(np.abs(z) @ np.abs(layer.bias) + intercept.sum())
-            G[: layer.weight.shape[1]] += transposed @ z
+            slopes[: layer.weight.shape[1]] += transposed @ z
             mine = np.flatnonzero((owner >= layer.first) & (owner < layer.first + layer.size))
             if len(mine):
                 amounts = rising[owner[mine] - layer.first] * share[mine]
-                rights = np.array([cuts[k].right for k in used[mine]])
-                G += _combine([cuts[k] for k in used[mine]], amounts, len(G))
+                here = [live[k] for k in mine.tolist()]
+                rights = np.array([cut.right for cut in here])
+                slopes += _combine(here, amounts, len(slopes))
                 constant += float(amounts @ rights)
                 scale += float(amounts @ np.abs(rights))
-        G = G[: self._n]
+        slopes = slopes[: self._n]
         middle, radius = box
-        bound = float(G @ middle + np.abs(G) @ radius) + constant
-        scale += float(np.abs(G) @ (np.abs(middle) + radius))
+        bound = float(slopes @ middle + np.abs(slopes) @ radius) + constant
+        scale += float(np.abs(slopes) @ (np.abs(middle) + radius))
         kept = np.flatnonzero(weight_of[owner] > 0)
-        chosen = tuple(cuts[k] for k in used[kept])
-        return Proved(bound, scale, G, constant, weight_of, alpha, beta, chosen, share[kept])
+        chosen = tuple(live[k] for k in kept.tolist())
+        return Proved(bound, scale, slopes, constant, weight_of, alpha, beta, chosen, share[kept])
 
     def value(self, point: Array) -> tuple[float, Array]:
         """f_j - f_c at an input, and all z there, shape (units,)."""
@@ -164,7 +171,7 @@ def _combine(cuts: Sequence[Cut], amounts: Array, size: int) -> Array:
     lengths = [len(cut.columns) for cut in cuts]
     columns = np.concatenate([cut.columns for cut in cuts])
     values = np.concatenate([cut.values for cut in cuts]) * np.repeat(amounts, lengths)
-    return np.bincount(columns, values, size)
+    return np.bincount(columns, values, size).astype(np.float64)
 
 
 def crown_duals(problem: Problem, state: State) -> Duals:

@@ -23,16 +23,26 @@ ROOM = 1e-9
 replay is a thousand times smaller. A leaf that fails its replay gets ten times as much."""
 
 ROOT_ROUNDS, NODE_ROUNDS = 12, 3
+"""Rounds of cuts at most: fewer at the root mean more nodes, more in the nodes larger LPs."""
+
 ROOT_STALL, NODE_STALL = 0.03, 0.1
 """Cuts are separated again while a round lowers the bound by this share of its distance to the threshold."""
 
 CUT_TOLERANCE = 1e-6
+"""A cut is worth a row if the LP point violates it by more than this, a thousand times what the LP is solved to."""
+
 MEMORY = 0.4
-"""Weight of the newest LP point in the running average at which cuts are sought: vertices alone give cuts that zigzag."""
+"""Weight of the newest LP point in the running average at which cuts are sought: at the vertices alone they zigzag."""
+
+UNWEIGHTED = 1e-3
+"""Share of the largest weight that every unit's gap counts with: a unit below a ReLU that the LP puts on its flat side
+has none, yet may be the only one that is relaxed."""
 
 NO_GAP = 1e-9
-WRONG = 1e-7
-ORDER = "best"
+"""Weight of a unit's width among the scores for branching: it decides where the LP point leaves no gap at all."""
+
+SIGN_TOLERANCE = 1e-7
+"""A z beyond zero by more than this contradicts a settled sign."""
 
 
 @dataclass(slots=True, eq=False)
@@ -141,22 +151,26 @@ class CutSearch(TargetSearch):
         box = bounds.nodes[0]
         assert np.all(box.lower >= self._bounds.nodes[0].lower) and np.all(box.upper <= self._bounds.nodes[0].upper)
         assert threshold >= self._threshold
+        lp, self._lp = self._lp, None  # an interrupted move loses it
         self.tree.stages.append(Stage(box, threshold))
         self._bounds, self._threshold = bounds, threshold
         self._units = self._problem.unit_bounds(bounds)
         self._average = None
-        if self._separation is not None:
-            self._separation.move(bounds)
         if self._tightener is not None:
             self._tightener.move(box)
-            if self._lp is not None:
-                self._lp.move(bounds, [self._separation.offset(cut.plane) for cut in self._lp.cuts])
+        if self._separation is not None:
+            self._separation.move(bounds)
+            if lp is not None:
+                lp.move(bounds, self._separation.offsets([cut.plane for cut in lp.cuts]))
+                self._lp = lp
         for node in self._open.values():
             node.met = node.stuck = False
 
     def reopen(self, leaves: list[int]) -> None:
         """Takes leaves back; they and their descendants then need ten times the room below the threshold."""
         for number in leaves:
+            if number in self._open:
+                continue
             node = self._closed.pop(number)
             node.room *= 10.0
             node.bound = np.inf
@@ -179,11 +193,8 @@ class CutSearch(TargetSearch):
         return 0.5 * (box.lower + box.upper), 0.5 * (box.upper - box.lower)
 
     def _next(self) -> _Node | None:
-        """The open node with the largest bound, the newest of those that tie."""
-        ready = [node for node in self._open.values() if not node.stuck]
-        if ORDER == "depth":
-            return ready[-1] if ready else None
-        return max(ready, key=lambda node: (node.bound, node.number), default=None)
+        """The newest open node: its LP differs least from the last one."""
+        return next((node for node in reversed(self._open.values()) if not node.stuck), None)
 
     def _status(self) -> Status:
         if not self._open:
@@ -222,12 +233,12 @@ class CutSearch(TargetSearch):
         while True:
             cutoff = self._threshold - 2.0 * node.room * (1.0 + (best.scale if best else 0.0))
             outcome = lp.solve(state, cutoff, deadline)
-            if _passed(deadline):
-                return None
             if best is None or outcome.proved.bound < best.bound:
                 best = outcome.proved
             if self._closes(node, best):
                 return _Evaluation(state, best, outcome.columns, points, True, forced)
+            if _passed(deadline):
+                return None
             if outcome.columns is None:
                 break
             columns = outcome.columns
@@ -294,48 +305,56 @@ class CutSearch(TargetSearch):
             tree.nodes[empty].stage = stage
             self._closed[empty] = replace(node, number=empty, sign=signs)
         node = replace(node, number=number, sign=state.sign)
-        record, proved, closed = tree.nodes[number], evaluation.proved, evaluation.closed
+        record, proved = tree.nodes[number], evaluation.proved
         record.stage, record.gammas = stage, None
         record.multipliers = None if proved is None else self._multipliers(proved)
-        if not closed:
-            assert proved is not None
-            bound = min(bound, proved.bound)
-            low, high, record.gammas = self._tighten(state, proved, node.gammas)
-            closed = _empty(low, high, node.room)
-        if closed:
+        if evaluation.closed or proved is None:
             self._closed[number] = node
             return
-        split = self._branch(State(low, high, state.sign), evaluation)
+        low, high, gammas = self._tighten(state, proved, node.gammas)
+        record.gammas, bound = gammas, min(bound, proved.bound)
+        if _empty(low, high, node.room):
+            self._closed[number] = node
+            return
+        split, first = self._branch(State(low, high, state.sign), evaluation)
         if split is None:
             remaining[number] = replace(node, stuck=True, bound=bound)
             return
-        for child, sign in zip(tree.split(number, split), (1, -1), strict=True):
+        children = dict(zip((1, -1), tree.split(number, split), strict=True))
+        for sign in (-first, first):  # the last one is the next
             signs = _with(state.sign, split, sign)
-            remaining[child] = _Node(child, low, high, signs, bound, node.room, record.gammas)
+            remaining[children[sign]] = _Node(children[sign], low, high, signs, bound, node.room, gammas)
 
     def _tighten(self, state: State, proved: Proved, start: Array) -> tuple[Array, Array, Array]:
         if self._tightener is None:
             self._tightener = Tightener(self._problem, self._bounds.nodes[0])
         low, high, gammas = self._tightener.run(
-            proved.G[None], np.array([proved.constant]), self._threshold, state.lower[None], state.upper[None], start[None]
+            proved.G[None],
+            np.array([proved.constant]),
+            self._threshold,
+            state.lower[None],
+            state.upper[None],
+            start[None],
         )
         return low[0], high[0], gammas[0]
 
-    def _branch(self, state: State, evaluation: _Evaluation) -> int | None:
-        """The free unit whose relaxation costs most: |A| times the gap between its output in the LP and max(z, 0).
+    def _branch(self, state: State, evaluation: _Evaluation) -> tuple[int | None, int]:
+        """The free unit whose relaxation costs most, and the sign that its z has at the LP point.
 
-        Where no gap is left, |A| min(-l, u) decides, and None means that no unit is free.
+        The cost is |A| times the gap between the output in the LP and max(z, 0). None means that no unit is free.
         """
         assert evaluation.proved is not None
         free = np.flatnonzero(state.free)
         if not len(free):
-            return None
-        weight = np.abs(evaluation.proved.weight_of)
+            return None, 1
+        weight, columns = np.abs(evaluation.proved.weight_of), evaluation.columns
+        z = np.zeros(len(weight)) if columns is None else self._backward.pre_activations(columns)
         score = weight * np.minimum(-state.lower, state.upper) * NO_GAP
-        if evaluation.columns is not None:
-            z = self._backward.pre_activations(evaluation.columns)
-            score = score + weight * np.abs(evaluation.columns[self._problem.inputs :] - np.maximum(z, 0.0))
-        return int(free[np.argmax(score[free])])
+        if columns is not None:
+            gap = np.abs(columns[self._problem.inputs :] - np.maximum(z, 0.0))
+            score += (weight + UNWEIGHTED * weight.max()) * gap
+        unit = int(free[np.argmax(score[free])])
+        return unit, 1 if z[unit] > 0 else -1
 
     def _multipliers(self, proved: Proved) -> Multipliers:
         """The bound's multipliers, their planes added to the tree."""
@@ -357,7 +376,9 @@ def _empty(lower: Array, upper: Array, room: float) -> bool:
 
 def _contradicted(state: State, z: Array, room: float) -> Index:
     """Units not split whose sign is settled and whose z has the other sign in the LP."""
-    off = (state.sign == 0) & (((state.lower > room) & (z < -WRONG)) | ((state.upper < -room) & (z > WRONG)))
+    off = (state.sign == 0) & (
+        ((state.lower > room) & (z < -SIGN_TOLERANCE)) | ((state.upper < -room) & (z > SIGN_TOLERANCE))
+    )
     return np.flatnonzero(off)
 
 

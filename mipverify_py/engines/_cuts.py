@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,25 +56,33 @@ class Separation:
             layer.move(bounds)
 
     def violated(self, point: Array, units: Index, tolerance: float) -> list[Cut]:
-        """For each of the units (ascending numbers) the most violated cut, if `point` violates it by more than `tolerance`.
+        """For each of the units the most violated cut, if `point` violates it by more than `tolerance`.
 
-        `point` gives a value to every column, shape (n + units,).
+        Args:
+            point: a value for every column, shape (n + units,).
+            units: numbers of units, ascending.
+            tolerance: how far the unit's output has to be above the cut.
         """
         found: list[Cut] = []
         for number, layer in enumerate(self._layers):
             found += layer.violated(point, units[self._layer_of[units] == number], self._inputs, tolerance)
         return found
 
-    def offset(self, plane: Plane) -> float:
-        """D of a plane over the present box."""
-        return self._layers[self._layer_of[plane.unit]].offset(plane)
+    def offsets(self, planes: Sequence[Plane]) -> Array:
+        """D of planes over the present box, shape (planes,)."""
+        owner = self._layer_of[np.array([plane.unit for plane in planes], np.intp)]
+        result = np.zeros(len(planes))
+        for number, layer in enumerate(self._layers):
+            mine = np.flatnonzero(owner == number)
+            result[mine] = layer.offsets([planes[k] for k in mine.tolist()])
+        return result
 
 
 class LayerSeparation:
     """The units of one layer, their receptive fields padded to equal width F.
 
-    For y = max(w.v + b, 0) with v in [lo, hi] put L'_i = lo_i if w_i >= 0 else hi_i, and U'_i the other end. For every set I
-    and input h with l(I) >= 0 > l(I + h), where l(I) = sum_{i in I} w_i L'_i + sum_{i not in I} w_i U'_i + b,
+    For y = max(w.v + b, 0) with v in [lo, hi] put L'_i = lo_i if w_i >= 0 else hi_i, and U'_i the other end. For every
+    set I and input h with l(I) >= 0 > l(I + h), where l(I) = sum_{i in I} w_i L'_i + sum_{i not in I} w_i U'_i + b,
 
         y <= sum_{i in I} w_i (v_i - L'_i) + l(I) (v_h - L'_h) / (U'_h - L'_h)
 
@@ -86,7 +95,7 @@ class LayerSeparation:
         self._layer = layer
         matrix = sparse.csr_array(layer.direct.weight[layer.units])
         matrix.sort_indices()
-        lengths = np.diff(matrix.indptr)
+        self._lengths = lengths = np.diff(matrix.indptr)
         shape = (layer.size, max(int(lengths.max(initial=0)), 1))
         rows = np.repeat(np.arange(layer.size), lengths)
         place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
@@ -117,21 +126,20 @@ class LayerSeparation:
         chosen = np.flatnonzero(point[inputs + units] - at_point > tolerance)
         return self._cuts(rows[chosen], units[chosen], coefficients[chosen], offsets[chosen])
 
-    def offset(self, plane: Plane) -> float:
-        """D of a plane over the present box."""
-        row = plane.unit - self._layer.first
-        coefficients = np.zeros(self._weight.shape[1])
-        filled = self._layer.direct.weight[[self._layer.units[row]]].nnz
-        coefficients[np.searchsorted(self._entries[row, :filled], plane.entries)] = plane.coefficients
-        return float(self._offsets(np.array([row]), coefficients[None])[0])
+    def offsets(self, planes: Sequence[Plane]) -> Array:
+        """D of planes of this layer's units over the present box."""
+        rows = np.array([plane.unit for plane in planes], np.intp) - self._layer.first
+        coefficients = np.zeros((len(planes), self._weight.shape[1]))
+        for line, (row, plane) in enumerate(zip(rows.tolist(), planes, strict=True)):
+            places = np.searchsorted(self._entries[row, : self._lengths[row]], plane.entries)
+            coefficients[line, places] = plane.coefficients
+        return self._offsets(rows, coefficients)
 
     def _values(self, point: Array, inputs: int) -> Array:
         """The direct inputs at the point, moved into their box."""
         source = self._layer.source
-        if source is None:
-            values = point[:inputs]
-        else:
-            values = source @ point[: source.shape[1]] + self._layer.source_constant
+        constant = self._layer.source_constant
+        values = point[:inputs] if source is None else source @ point[: source.shape[1]] + constant
         return np.clip(values, self._box.lower, self._box.upper)
 
     def _facets(self, rows: Index, values: Array) -> tuple[Array, Index]:
@@ -160,7 +168,8 @@ class LayerSeparation:
         bottom, span, rest = self._bottom[rows], self._span[rows], self._weight[rows] - coefficients
         off = np.maximum(-coefficients * bottom, -coefficients * (bottom + span)).sum(1)
         on = np.maximum(rest * bottom, rest * (bottom + span)).sum(1) + self._bias[rows]
-        return np.maximum(off, on)
+        offsets: Array = np.maximum(off, on)
+        return offsets
 
     def _cuts(self, rows: Index, units: Index, coefficients: Array, offsets: Array) -> list[Cut]:
         found, source = [], self._layer.source
@@ -170,10 +179,8 @@ class LayerSeparation:
             if source is None:
                 found.append(Cut(plane, plane.entries, plane.coefficients, 0.0, float(offset)))
                 continue
-            picked = sparse.csr_array(
-                (plane.coefficients, plane.entries, [0, len(used)]), shape=(1, source.shape[0])
-            )
+            picked = sparse.csr_array((plane.coefficients, plane.entries, [0, len(used)]), shape=(1, source.shape[0]))
             over_columns = sparse.csr_array(picked @ source)
             rest = float(plane.coefficients @ self._layer.source_constant[plane.entries])
-            found.append(Cut(plane, over_columns.indices, over_columns.data, rest, float(offset)))
+            found.append(Cut(plane, over_columns.indices.astype(np.intp), over_columns.data, rest, float(offset)))
         return found

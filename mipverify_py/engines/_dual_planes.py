@@ -2,67 +2,86 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
 
 from bounds import Bounds
-from mipverify_py.engines._problem import Layer, Problem
+from mipverify_py.engines._problem import Layer, Problem, receptive_fields
 from mipverify_py.proof import Index, Plane, Tree
+from onnx_models import Array
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-    from onnx_models import Array
+Count = NDArray[np.int64]
 
-TINY = 1e-300
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pool:
+    """The planes of all units; replaced as a whole, so that an interruption leaves the old one or the new one.
+
+    Attributes: see `LayerPlanes`.
+    """
+
+    coefficients: Tensor
+    offset: Tensor
+    numbers: Count
+    births: Count
 
 
 class LayerPlanes:
-    """Up to `capacity` planes y <= C.x + D for each of some units of a layer that reads the network's input directly.
-
-    Attributes:
-        units: which of the layer's units have planes, shape (K,).
-        coefficients: C on the receptive fields, shape (K, P, f).
-        offset: D over the present box, shape (K, P).
-    """
+    """Up to `capacity` planes y <= C.x + D for each of some units of a layer that reads the network's input alone."""
 
     def __init__(self, layer: Layer, units: Index, n: int, capacity: int, device: torch.device) -> None:
         import torch
 
         self.first, self.units, self.capacity, self._n = layer.first, units, capacity, n
-        matrix = layer.weight[units][:, :n]
+        matrix = sparse.csr_array(layer.weight[units][:, :n])
+        matrix.sort_indices()  # a proof's planes list their entries in ascending order
         lengths = np.diff(matrix.indptr)
         width = int(lengths.max(initial=0))
-        self._gather: torch.Tensor | None = None
+        self._gather: Tensor | None = None
         if 2 * width > n:
             weight, entries = matrix.toarray(), np.broadcast_to(np.arange(n), (len(units), n))
             mask = np.ones_like(weight)
         else:
-            place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
-            rows = np.repeat(np.arange(len(units)), lengths)
-            weight, mask = np.zeros((len(units), width)), np.zeros((len(units), width))
-            entries = np.zeros((len(units), width), np.int64)
-            weight[rows, place], entries[rows, place], mask[rows, place] = matrix.data, matrix.indices, 1.0
+            weight, entries, mask = receptive_fields(matrix)
             self._gather = torch.from_numpy(entries).to(device)
-            # Adds receptive fields up to an input vector: a sparse product, which sums in a fixed order.
-            one_hot = torch.sparse_coo_tensor(
-                torch.from_numpy(np.stack([entries.ravel(), np.arange(entries.size)])),
-                torch.from_numpy(mask.ravel()),
-                (n, entries.size),
-            )
-            self._scatter = one_hot.to_sparse_csr().to(device)
+            self._scatter = _scatter(entries, mask, n).to(device)
         self._entries, self._mask = entries, torch.from_numpy(mask).to(device)
         self.weight = torch.from_numpy(weight).to(device)
         self.bias = torch.from_numpy(layer.bias[units]).to(device)
         self.unit_index = torch.from_numpy(units.astype(np.int64)).to(device)
-        self.coefficients = self.weight.new_zeros((len(units), 0, weight.shape[1]))
-        self.offset = self.weight.new_zeros((len(units), 0))
-        self.numbers = np.zeros((len(units), 0), np.intp)
-        """Number of each plane in the tree's list, -1 while no stored node uses it."""
-        self.births = np.zeros((len(units), 0), np.int64)
-        """Counts separations: tells planes that took the same place apart. Replaced, never changed."""
+        none = np.zeros((len(units), 0), np.int64)
+        zeros = self.weight.new_zeros
+        self._pool = _Pool(zeros(len(units), 0, weight.shape[1]), zeros(len(units), 0), none, none)
         self._separations = 0
+
+    @property
+    def coefficients(self) -> Tensor:
+        """C on the receptive fields, shape (K, P, f)."""
+        return self._pool.coefficients
+
+    @property
+    def offset(self) -> Tensor:
+        """D over the present box, shape (K, P)."""
+        return self._pool.offset
+
+    @property
+    def numbers(self) -> Count:
+        """Number of each plane in the tree's list, -1 while no stored node uses it, shape (K, P)."""
+        return self._pool.numbers
+
+    @property
+    def births(self) -> Count:
+        """Which separation each plane comes from: tells planes apart that took the same place. Never written to."""
+        return self._pool.births
 
     @property
     def count(self) -> int:
@@ -81,9 +100,9 @@ class LayerPlanes:
             low, high = low[self._gather] * self._mask, high[self._gather] * self._mask
         self._low, self._high = low, high
         self._middle, self._radius = 0.5 * (low + high), 0.5 * (high - low)
-        self.offset = self._offsets(self.coefficients)
+        self._pool = replace(self._pool, offset=self._offsets(self.coefficients))
 
-    def _offsets(self, coefficients: torch.Tensor) -> torch.Tensor:
+    def _offsets(self, coefficients: Tensor) -> Tensor:
         """D = max over the box of max(0, w.x + b) - C.x = max(max of -C.x, max of (w - C).x + b)."""
         import torch
 
@@ -93,7 +112,7 @@ class LayerPlanes:
         busy = (rest @ middle + rest.abs() @ radius)[:, :, 0] + self.bias[:, None]
         return torch.maximum(idle, busy)
 
-    def values(self, x: torch.Tensor) -> torch.Tensor:
+    def values(self, x: Tensor) -> Tensor:
         """C.x + D for a batch of inputs, shape (B, K, P)."""
         if self._gather is None:
             flat = self.coefficients.reshape(-1, self._n)
@@ -103,14 +122,14 @@ class LayerPlanes:
             found = (fields @ self.coefficients.transpose(1, 2)).transpose(0, 1)
         return found + self.offset
 
-    def combine(self, weights: torch.Tensor) -> torch.Tensor:
+    def combine(self, weights: Tensor) -> Tensor:
         """Sum over units and planes of weights times C as rows over the input; weights has shape (B, K, P)."""
         if self._gather is None:
             return weights.reshape(len(weights), -1) @ self.coefficients.reshape(-1, self._n)
         fields = (weights.transpose(0, 1) @ self.coefficients).transpose(0, 1)  # (B, K, f)
         return (self._scatter @ fields.reshape(len(weights), -1).T).T
 
-    def spread(self) -> torch.Tensor:
+    def spread(self) -> Tensor:
         """The coefficients over all inputs, shape (K, P, n)."""
         if self._gather is None:
             return self.coefficients
@@ -118,11 +137,12 @@ class LayerPlanes:
         index = self._gather[:, None].expand_as(self.coefficients)
         return whole.scatter_add_(2, index, self.coefficients * self._mask[:, None])
 
-    def separate(self, x: torch.Tensor) -> torch.Tensor:
+    def separate(self, x: Tensor) -> Tensor:
         """The facet of every unit's hull that is lowest at one input x, shape (K, f); 0 where the unit is stable.
 
-        Sorted by (x_i - L'_i) / (U'_i - L'_i), with L' the end of the box at which w_i x_i is least, inputs join the set I as long
-        as l(I) >= 0; the next one, h, gets the slope l(I) / (U'_h - L'_h) (Anderson et al., 2020, proposition 2).
+        Sorted by (x_i - L'_i) / (U'_i - L'_i), with L' the end of the box at which w_i x_i is least, inputs join the
+        set I while l(I) >= 0; the next one, h, gets the slope l(I) / (U'_h - L'_h) (Anderson et al., 2020,
+        proposition 2).
         """
         import torch
 
@@ -148,36 +168,57 @@ class LayerPlanes:
         found = torch.zeros_like(chosen).scatter_(1, order, chosen)
         return found * (negative.any(1, keepdim=True) & (top[:, None] > 0))
 
-    def add(self, coefficients: torch.Tensor, use: torch.Tensor) -> None:
+    def add(self, coefficients: Tensor, use: Tensor) -> None:
         """Adds one plane per unit; when the pool is full the least used one of each unit gives way.
 
         `use`, shape (K, P), says how much each plane is used now.
         """
         import torch
 
-        offset = self._offsets(coefficients[:, None])[:, 0]
+        pool, offset = self._pool, self._offsets(coefficients[:, None])
         self._separations += 1
+        fresh, born = np.full((len(self.units), 1), -1), np.full((len(self.units), 1), self._separations)
         if self.count < self.capacity:
-            self.coefficients = torch.cat([self.coefficients, coefficients[:, None]], 1)
-            self.offset = torch.cat([self.offset, offset[:, None]], 1)
-            self.numbers = np.concatenate([self.numbers, np.full((len(self.units), 1), -1)], 1)
-            self.births = np.concatenate([self.births, np.full((len(self.units), 1), self._separations)], 1)
+            self._pool = _Pool(
+                torch.cat([pool.coefficients, coefficients[:, None]], 1),
+                torch.cat([pool.offset, offset], 1),
+                np.concatenate([pool.numbers, fresh], 1),
+                np.concatenate([pool.births, born], 1),
+            )
             return
-        slot, rows = use.argmin(1), torch.arange(len(self.units), device=use.device)
-        self.coefficients, self.offset, self.numbers = self.coefficients.clone(), self.offset.clone(), self.numbers.copy()
-        self.coefficients[rows, slot], self.offset[rows, slot] = coefficients, offset
-        place = rows.cpu().numpy(), slot.cpu().numpy()
-        self.numbers[place], self.births = -1, self.births.copy()
-        self.births[place] = self._separations
+        slot = use.argmin(1, keepdim=True)
+        place = slot.cpu().numpy()
+        numbers, births = pool.numbers.copy(), pool.births.copy()
+        np.put_along_axis(numbers, place, fresh, 1)
+        np.put_along_axis(births, place, born, 1)
+        rows = torch.arange(len(self.units), device=use.device)
+        kept = pool.coefficients.clone()
+        kept[rows, slot[:, 0]] = coefficients
+        self._pool = _Pool(kept, pool.offset.scatter(1, slot, offset), numbers, births)
 
-    def record(self, tree: Tree, used: tuple[Array, Array]) -> None:
+    def record(self, tree: Tree, used: tuple[Index, Index]) -> None:
         """Gives the planes at positions (unit, plane) that have none yet a number in the tree's list."""
-        for k, p in zip(*used, strict=True):
-            if self.numbers[k, p] < 0:
-                row = self.coefficients[k, p].cpu().numpy()
-                keep = np.flatnonzero(row)
-                self.numbers[k, p] = len(tree.planes)
-                tree.planes.append(Plane(int(self.first + self.units[k]), self._entries[k][keep].astype(np.intp), row[keep]))
+        new = self.numbers[used] < 0
+        for k, p in zip(used[0][new], used[1][new], strict=True):
+            row = self.coefficients[k, p].cpu().numpy()
+            keep = np.flatnonzero(row)
+            unit, entries = int(self.first + self.units[k]), self._entries[k][keep].astype(np.intp)
+            tree.planes.append(Plane(unit, entries, row[keep]))
+            self.numbers[k, p] = len(tree.planes) - 1
+
+
+def _scatter(entries: NDArray[np.int64], mask: Array, n: int) -> Tensor:
+    """Adds receptive fields up to an input vector: a sparse product, which sums in a fixed order."""
+    import torch
+
+    place = np.arange(entries.size)
+    one_hot = sparse.csr_array((mask.ravel(), (entries.ravel(), place)), shape=(n, entries.size))
+    one_hot.eliminate_zeros()
+    start, column = (torch.from_numpy(a.astype(np.int64)) for a in (one_hot.indptr, one_hot.indices))
+    values, shape = torch.from_numpy(one_hot.data), (n, entries.size)
+    with warnings.catch_warnings():  # torch says once per process that these tensors are young
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(start, column, values, shape, check_invariants=True)
 
 
 def layers_with_planes(problem: Problem, margin: Array, capacity: int, device: torch.device) -> dict[int, LayerPlanes]:

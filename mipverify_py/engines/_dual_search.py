@@ -11,8 +11,8 @@ import numpy as np
 
 from bounds import NetworkBounds
 from mipverify_py.engines._dual_bound import Batch, Bounded, DualBounder
-from mipverify_py.engines._dual_branch import Branching
-from mipverify_py.engines._dual_planes import LayerPlanes, layers_with_planes
+from mipverify_py.engines._dual_branch import Branching, Choice
+from mipverify_py.engines._dual_planes import Count, LayerPlanes, layers_with_planes
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
@@ -43,6 +43,9 @@ STALL = 0.02
 USED = 1e-9
 """Plane weights below this are left out of a proof."""
 
+CELL_STEPS = 60
+"""Gradient steps for a node that they serve better than a split does, see `Choice.settled`."""
+
 POINTS = 8
 """Points per batch that are worth trying as witnesses."""
 
@@ -54,6 +57,7 @@ class _Node:
     Attributes:
         number: number in the tree.
         value: bound of the parent.
+        mu: per layer with planes.
         births: per layer with planes which planes `mu` is about, see `LayerPlanes.births`.
     """
 
@@ -65,8 +69,29 @@ class _Node:
     alpha: Tensor
     beta: Tensor
     mu: dict[int, Tensor]
-    births: dict[int, Array]
+    births: dict[int, Count]
     gammas: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """Nodes of a batch that their bounds do not close.
+
+    Attributes:
+        rows: which rows of the batch.
+        bounded: their bounds.
+        lower: tightened.
+        upper: tightened; crossed where the node is empty.
+        gammas: what tightened them.
+        choice: what to split.
+    """
+
+    rows: Tensor
+    bounded: Bounded
+    lower: Tensor
+    upper: Tensor
+    gammas: Tensor
+    choice: Choice
 
 
 class DualSearch(TargetSearch):
@@ -101,10 +126,8 @@ class DualSearch(TargetSearch):
         self._branching = Branching(self._bounder, self._planes)
         self.tree = Tree(self.target, problem.tree_units, [Stage(bounds.nodes[0], self._threshold)])
         self.tree.nodes.append(ProofNode(-1, -1, 0))
-        self._heap: list[tuple[float, int]] = []
-        self._open: dict[int, _Node] = {}
+        self._open: dict[int, _Node] = {0: self._root(bounds)}
         self._stuck: dict[int, _Node] = {}
-        self._push(self._root(bounds))
 
     @property
     def bound(self) -> float:
@@ -124,7 +147,7 @@ class DualSearch(TargetSearch):
         done = 0
         while self._open and done < nodes and not (deadline is not None and time.monotonic() >= deadline):
             count = min(self._batch_size(), nodes - done)
-            batch = [self._open[number] for _, number in heapq.nsmallest(count, self._heap)]
+            batch = heapq.nsmallest(count, self._open.values(), key=lambda node: (-node.value, node.number))
             points.append(self._process(batch))
             done += len(batch)
         return Step(self.status, done, np.concatenate(points[::-1]))
@@ -139,10 +162,11 @@ class DualSearch(TargetSearch):
         for planes in self._planes.values():
             planes.move(bounds.nodes[0])
         low, high = self._unit_bounds(bounds)
-        nodes = [*self._open.values(), *self._stuck.values()]
-        self._open, self._stuck, self._heap = {}, {}, []
-        for node in nodes:
-            self._push(replace(node, lower=torch.maximum(node.lower, low), upper=torch.minimum(node.upper, high)))
+        self._open = {
+            n.number: replace(n, lower=torch.maximum(n.lower, low), upper=torch.minimum(n.upper, high))
+            for n in (*self._open.values(), *self._stuck.values())
+        }
+        self._stuck = {}
 
     def reopen(self, leaves: list[int]) -> None:
         """Starts the tree again with a hundred times the room for rounding: what closed a leaf was not kept."""
@@ -152,7 +176,7 @@ class DualSearch(TargetSearch):
     def hand_over(self) -> list[OpenNode]:
         """All open nodes, for another search to go on with this tree; this one has nothing left to do."""
         nodes = [*self._open.values(), *self._stuck.values()]
-        self._open, self._stuck, self._heap = {}, {}, []
+        self._open, self._stuck = {}, {}
         return [
             OpenNode(
                 n.number,
@@ -166,15 +190,15 @@ class DualSearch(TargetSearch):
         ]
 
     def _batch_size(self) -> int:
-        """As many nodes as a device takes at once; on a GPU as many as a quarter of its free memory holds."""
+        """As many nodes as a device takes at once; on a GPU as many as an eighth of its memory holds."""
         if self._device.type == "cpu":
             return BATCH
         import torch
 
-        free, _ = torch.cuda.mem_get_info(self._device)
-        planes = sum(p.coefficients.numel() // max(1, p.count) + 2 * len(p.units) * PLANES for p in self._planes.values())
+        memory = torch.cuda.get_device_properties(self._device).total_memory
+        planes = sum(p.weight.numel() + 6 * len(p.units) * PLANES for p in self._planes.values())
         per_node = 8 * (12 * (self._problem.inputs + self._problem.unit_count) + planes)
-        return int(np.clip(free // (4 * per_node), 16, DEVICE_BATCH))
+        return int(np.clip(memory // (8 * per_node), 16, DEVICE_BATCH))
 
     def _unit_bounds(self, bounds: NetworkBounds) -> tuple[Tensor, Tensor]:
         import torch
@@ -189,33 +213,39 @@ class DualSearch(TargetSearch):
         births = {k: p.births for k, p in self._planes.items()}
         return _Node(0, np.inf, zeros, low, high, alpha, zeros, mu, births, low.new_zeros(2, len(low)))
 
-    def _push(self, node: _Node) -> None:
-        self._open[node.number] = node
-        heapq.heappush(self._heap, (-node.value, node.number))
-
     def _process(self, nodes: list[_Node]) -> Array:
         """Bounds the nodes with the largest bounds; closes, tightens and splits them. Returns points worth trying.
 
-        Nothing is changed until all is computed, so an interruption leaves the nodes open.
+        A node leaves `_open` only when the tree has its numbers and its children are in `_open`: an interruption at any
+        place costs work, no node. One that was interrupted half-way is done again.
         """
         batch = self._stack(nodes)
         bounded = self._root_rounds(batch) if nodes[0].number == 0 else self._optimise(batch, NODE_STEPS)
-        excess = bounded.value - self._threshold
-        keep = (excess >= -self._caution * self._bounder.slack(bounded)).nonzero()[:, 0]
-        rows = keep.tolist()
-        inner = bounded.rows(keep)
-        tightened = self._tighten(inner, [nodes[k] for k in rows])
-        units, betas = self._branching.choose(inner, *tightened[:2], self._threshold)
-        for _ in nodes:
-            del self._open[heapq.heappop(self._heap)[1]]
+        left = self._examine(bounded, nodes)
+        if bool(left.choice.settled.any()):
+            which = left.rows[left.choice.settled]
+            bounded.assign(which, self._optimise(bounded.batch.rows(which), CELL_STEPS))
+            left = self._examine(bounded, nodes)
         self._record(nodes, bounded)
-        self._split([nodes[k] for k in rows], inner, tightened, (units, betas))
-        order = inner.value.argsort(stable=True, descending=True)[:POINTS]
-        points: Array = inner.point[order].cpu().numpy()
+        born, stuck = self._split([nodes[k] for k in left.rows.tolist()], left)
+        self._stuck.update(stuck)
+        self._open.update(born)
+        for node in nodes:
+            del self._open[node.number]
+        box, order = self._bounds.nodes[0], left.bounded.value.argsort(stable=True, descending=True)[:POINTS]
+        points: Array = np.clip(left.bounded.point[order].cpu().numpy(), box.lower, box.upper)
         return points
 
+    def _examine(self, bounded: Bounded, nodes: list[_Node]) -> _Left:
+        """The nodes whose bound does not close them, tightened, and what to split in them."""
+        excess = bounded.value - self._threshold
+        rows = (excess >= -self._caution * self._bounder.slack(bounded)).nonzero()[:, 0]
+        inner = bounded.rows(rows)
+        lower, upper, gammas = self._tighten(inner, [nodes[k] for k in rows.tolist()])
+        return _Left(rows, inner, lower, upper, gammas, self._branching.choose(inner, lower, upper, self._threshold))
+
     def _optimise(self, batch: Batch, steps: int) -> Bounded:
-        return self._bounder.optimise(batch, self._planes, steps, self._threshold)
+        return self._bounder.optimise(batch, self._planes, steps, self._threshold, self._caution)
 
     def _stack(self, nodes: list[_Node]) -> Batch:
         import torch
@@ -227,7 +257,14 @@ class DualSearch(TargetSearch):
         margin = self._margin[None].expand(len(nodes), -1)
         constant = self._margin.new_full((len(nodes),), self._constant)
         return Batch(
-            margin, constant, *(stacked(name) for name in ("signs", "lower", "upper", "alpha", "beta")), mu
+            margin=margin,
+            margin_constant=constant,
+            signs=stacked("signs"),
+            lower=stacked("lower"),
+            upper=stacked("upper"),
+            alpha=stacked("alpha"),
+            beta=stacked("beta"),
+            mu=mu,
         )
 
     def _root_rounds(self, batch: Batch) -> Bounded:
@@ -261,69 +298,78 @@ class DualSearch(TargetSearch):
             return batch.lower, batch.upper, batch.lower.new_zeros(0, 2, batch.lower.shape[1])
         gammas = torch.stack([n.gammas for n in nodes])
         self._downward = not self._downward
+        # Room for rounding as in closing a node: the proof's L is rounded outward, and a gamma may be large.
+        constant = inner.constant + self._caution * self._bounder.slack(inner)
         return self._tightener.run_tensors(
-            inner.form, inner.constant, self._threshold, batch.lower, batch.upper, gammas, downward=self._downward
+            inner.form, constant, self._threshold, batch.lower, batch.upper, gammas, downward=self._downward
         )
 
     def _record(self, nodes: list[_Node], bounded: Bounded) -> None:
-        """Writes every node's numbers into the tree."""
+        """Writes every node's numbers into the tree, as if none were open any more."""
         alpha, beta = bounded.batch.alpha.cpu().numpy(), bounded.batch.beta.cpu().numpy()
         mu = {k: m[:, :, 1:].cpu().numpy() for k, m in bounded.batch.mu.items()}
         stage = len(self.tree.stages) - 1
         for row, node in enumerate(nodes):
             numbers, weights = [np.zeros(0, np.intp)], [np.zeros(0)]
             for k, planes in self._planes.items():
-                used = np.nonzero(mu[k][row] > USED)
-                planes.record(self.tree, used)
-                numbers.append(planes.numbers[used])
-                weights.append(mu[k][row][used] * (1.0 - 1e-12))  # so that no order of summing them gives more than 1
+                unit, plane = np.nonzero(mu[k][row] > USED)
+                planes.record(self.tree, (unit, plane))
+                numbers.append(planes.numbers[unit, plane].astype(np.intp))
+                # A little less, so that no order of summing the weights gives more than 1.
+                weights.append(mu[k][row][unit, plane] * (1.0 - 1e-12))
             entry = self.tree.nodes[node.number]
-            entry.stage = stage
-            entry.multipliers = Multipliers(
-                alpha[row], beta[row], np.concatenate(numbers), np.concatenate(weights)
-            )
+            entry.stage, entry.gammas, entry.children = stage, None, ()
+            entry.multipliers = Multipliers(alpha[row], beta[row], np.concatenate(numbers), np.concatenate(weights))
 
-    def _split(
-        self,
-        nodes: list[_Node],
-        inner: Bounded,
-        tightened: tuple[Tensor, Tensor, Tensor],
-        choice: tuple[Tensor, Tensor],
-    ) -> None:
-        """Adds the children of the nodes that tightening did not empty."""
-        lower, upper, gammas = tightened
-        empty = (lower > upper).any(1).tolist()
-        units, values, used = choice[0].tolist(), inner.value.tolist(), gammas.cpu().numpy()
-        batch, births = inner.batch, {k: p.births for k, p in self._planes.items()}
+    def _split(self, nodes: list[_Node], left: _Left) -> tuple[dict[int, _Node], dict[int, _Node]]:
+        """Adds children to the tree where tightening left something; returns them, and the nodes without any to add."""
+        born, stuck, batch = dict[int, _Node](), dict[int, _Node](), left.bounded.batch
+        empty = (left.lower > left.upper).any(1).tolist()
+        units, values, used = left.choice.unit.tolist(), left.bounded.value.tolist(), left.gammas.cpu().numpy()
+        births = {k: p.births for k, p in self._planes.items()}
         for row, node in enumerate(nodes):
-            entry, unit, value = self.tree.nodes[node.number], units[row], min(values[row], node.value)
-            entry.gammas = used[row]
+            entry, unit = self.tree.nodes[node.number], units[row]
+            # Cloned, so that a node that stays open for long does not keep its whole batch.
+            found = replace(
+                node,
+                value=min(values[row], node.value),
+                alpha=batch.alpha[row].clone(),
+                beta=batch.beta[row],
+                mu={k: m[row].clone() for k, m in batch.mu.items()},
+                births=births,
+            )
             if empty[row]:
-                continue
-            if unit < 0:
-                entry.gammas = None
-                self._stuck[node.number] = replace(node, value=value)
-                continue
-            mu = {k: m[row] for k, m in batch.mu.items()}
-            for side, (number, sign) in enumerate(zip(self.tree.split(node.number, unit), (1.0, -1.0), strict=True)):
-                signs, low, high = batch.signs[row].clone(), lower[row].clone(), upper[row].clone()
-                signs[unit], beta = sign, batch.beta[row].clone()
-                (low if sign > 0 else high)[unit], beta[unit] = 0.0, choice[1][row, side]
-                self._push(
-                    _Node(number, value, signs, low, high, batch.alpha[row], beta, mu, births, gammas[row])
-                )
+                entry.gammas = used[row]
+            elif unit < 0:
+                stuck[node.number] = replace(found, beta=found.beta.clone())
+            else:
+                entry.gammas = used[row]
+                gammas = left.gammas[row].clone()
+                for side, (number, sign) in enumerate(zip(self.tree.split(node.number, unit), (1, -1), strict=True)):
+                    signs, low, high = batch.signs[row].clone(), left.lower[row].clone(), left.upper[row].clone()
+                    beta = found.beta.clone()
+                    signs[unit], beta[unit] = sign, left.choice.beta[row, side]
+                    (low if sign > 0 else high)[unit] = 0.0
+                    self.tree.nodes[number].stage = entry.stage
+                    born[number] = replace(
+                        found, number=number, signs=signs, lower=low, upper=high, beta=beta, gammas=gammas
+                    )
+        return born, stuck
 
 
-def _fitted(mu: Tensor, births: Array, planes: LayerPlanes) -> Tensor:
-    """Weights for the planes as they are now; the weight of planes that gave way goes to the triangle's line."""
+def _fitted(mu: Tensor, births: Count, planes: LayerPlanes) -> Tensor:
+    """Weights for the planes as they are now: new ones get a tenth, what gave way goes to the line."""
     import torch
 
     if births is planes.births:
         return mu
-    gone = torch.from_numpy(births != planes.births[:, : births.shape[1]]).to(mu.device)
-    lost = mu[:, 1:].where(gone, torch.zeros_like(mu[:, 1:]))
-    mu = torch.cat([mu[:, :1] + lost.sum(1, keepdim=True), mu[:, 1:] - lost], 1)
-    extra = planes.count - births.shape[1]
-    if extra:
-        mu = torch.cat([mu * 0.9, mu.new_full((len(mu), extra), 0.1 / extra)], 1)
-    return mu
+    old = births.shape[1]
+    fresh = np.ones(planes.births.shape, bool)
+    fresh[:, :old] = births != planes.births[:, :old]
+    new = torch.from_numpy(fresh).to(mu)
+    kept = mu[:, 1:] * (1.0 - new[:, :old])
+    line = mu[:, :1] + (mu[:, 1:] - kept).sum(1, keepdim=True)
+    kept = torch.cat([line, kept, kept.new_zeros(len(kept), planes.count - old)], 1)
+    count = new.sum(1, keepdim=True)
+    share = 0.1 * (count > 0).to(mu)
+    return (1.0 - share) * kept + share * torch.cat([torch.zeros_like(line), new / count.clamp(min=1)], 1)

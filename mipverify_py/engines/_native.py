@@ -65,6 +65,8 @@ class NativeEngine:
         with _threads(self._options.threads):
             try:
                 self._improve()
+                if self._closest and self._query.clearance > 0:
+                    self._search.prove(self._query.clearance)
                 if self._done():
                     return
                 problem = self._begin()
@@ -216,7 +218,7 @@ class NativeEngine:
             search.offer_margin(best)
             search.offer_margin(self._cell_search().ascend(best))
             return
-        radius = None if search.witness is None else search.witness.distance
+        radius = query.reach if search.witness is None else search.witness.distance
         found = best if margins.max() >= query.margin else None
         if found is None:
             order = np.argsort(-margins, kind="stable")[:DIVES]

@@ -13,7 +13,6 @@ from bounds import NetworkBounds
 from mipverify_py.engines._cut_bound import BackwardPass, Duals, Proved, State
 from mipverify_py.engines._cuts import Cut
 from mipverify_py.engines._problem import Problem
-from mipverify_py.proof import Index
 from onnx_models import Array
 from onnx_models.errors import BackendMissingError
 
@@ -21,10 +20,13 @@ if TYPE_CHECKING:
     import highspy
 
 TOLERANCE = 1e-9
-"""Feasibility tolerance of both the primal and the dual simplex: the LP's optimum and the proved bound then agree to it."""
+"""Feasibility tolerance of the LP: its optimum and the bound that its duals prove then agree to about that."""
 
-IDLE_SOLVES = 10
+IDLE_SOLVES = 5
 """A cut that bound nothing in this many solves in a row leaves the LP; it can be found again."""
+
+RAY_SCALES = tuple(10.0**k for k in range(-2, 9))
+"""Multiples of a ray that are tried until they bring the bound of an empty node below the threshold."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,9 +48,9 @@ class NodeLp:
     """max f_j - f_c over a node's relaxation, by HiGHS' dual simplex from the last basis.
 
     Columns: x, outputs y, and negative parts p of the units, z = y - p. Each unit has one row that defines it,
-    y - p - w.v = b; so being active is p = 0, being inactive y = 0, a split's half-space is the sign of what is left, and
-    the triangle's line y <= s z + t is the row (1 - s) y + s p <= t of two entries. Moving to another node changes column
-    bounds and those entries alone.
+    y - p - w.v = b; so being active is p = 0, being inactive y = 0, a split's half-space is the sign of what is left,
+    and the triangle's line y <= s z + t is the row (1 - s) y + s p <= t of two entries. Moving to another node changes
+    column bounds and those entries alone.
 
     Raises:
         BackendMissingError: highspy is not installed.
@@ -61,12 +63,12 @@ class NodeLp:
             raise BackendMissingError(
                 'The LP engine needs HiGHS, which is not installed: pip install "mipverify-py[highs]".'
             ) from error
-        self._status = highspy.HighsModelStatus
+        self._status, self._basic = highspy.HighsModelStatus, highspy.HighsBasisStatus.kBasic
         self.backward = BackwardPass(problem, target)
         self._n, self._units = problem.inputs, problem.unit_count
         self._constant = float(problem.margin_constant[problem.targets.index(target)])
         self._first_row = 2 * self._units
-        self._wide = 10.0 * (np.abs(state.lower) + np.abs(state.upper)) + 1.0
+        self._wide = 10.0 * problem.unit_bounds(problem.bounds).magnitude + 1.0
         self._state = state
         self._last = Duals(np.zeros(self._units), np.zeros(self._units), np.zeros(0))
         self.cuts: list[Cut] = []
@@ -75,28 +77,27 @@ class NodeLp:
         self.iterations = 0
         self._highs = self._load(problem, problem.targets.index(target))
 
-    def move(self, bounds: NetworkBounds, offsets: list[float]) -> None:
+    def move(self, bounds: NetworkBounds, offsets: Array) -> None:
         """Goes on with another box, over which the planes of the cuts have these offsets."""
         self._input = bounds.nodes[0]
-        self._highs.changeColsBounds(
-            self._n, np.arange(self._n, dtype=np.int32), self._input.lower, self._input.upper
-        )
-        for k, (cut, offset) in enumerate(zip(self.cuts, offsets, strict=True)):
+        self._highs.changeColsBounds(self._n, np.arange(self._n, dtype=np.int32), self._input.lower, self._input.upper)
+        for k, (cut, offset) in enumerate(zip(self.cuts, offsets.tolist(), strict=True)):
             cut.offset = offset
             self._highs.changeRowBounds(self._first_row + k, -self._infinity, cut.right)
 
     def solve(self, state: State, cutoff: float, deadline: float | None = None) -> LpOutcome:
         """Solves the node's LP, or stops once its bound is known to be below `cutoff`, or at `deadline`."""
         self._enter(state)
-        if deadline is not None:  # HiGHS counts the time of all its runs together
-            self._highs.setOptionValue("time_limit", self._highs.getRunTime() + max(0.0, deadline - time.monotonic()))
-        self._highs.setOptionValue("objective_bound", self._constant - cutoff)
-        self._highs.run()
-        status = self._highs.getModelStatus()
-        solution, info = self._highs.getSolution(), self._highs.getInfo()
-        self.iterations += self._highs.getInfoValue('simplex_iteration_count')[1]
+        left = np.inf if deadline is None else max(0.0, deadline - time.monotonic())
+        self._highs.setOptionValue("time_limit", self._highs.getRunTime() + left)  # it adds up the time of all its runs
+        status, info = self._run(self._constant - cutoff)
+        if status == self._status.kObjectiveBound:
+            proved = self._bound(state, self._duals(np.asarray(self._highs.getSolution().row_dual, np.float64)))
+            if proved.bound >= cutoff:  # it counts on bounds of z that the multipliers cannot express
+                status, info = self._run(np.inf)
         if status == self._status.kInfeasible:
             return LpOutcome(None, self._from_ray(state, cutoff), None)
+        solution = self._highs.getSolution()
         if not solution.dual_valid:
             return LpOutcome(None, self._bound(state, self._last), None)
         self._last = self._duals(np.asarray(solution.row_dual, np.float64))
@@ -107,6 +108,13 @@ class NodeLp:
         if optimal:
             self._age()
         return LpOutcome(optimum, proved, columns)
+
+    def _run(self, objective_bound: float) -> tuple[highspy.HighsModelStatus, highspy.HighsInfo]:
+        """Runs HiGHS until it minimised, or its dual objective exceeds `objective_bound`."""
+        self._highs.setOptionValue("objective_bound", objective_bound)
+        self._highs.run()
+        self.iterations += self._highs.getInfoValue("simplex_iteration_count")[1]
+        return self._highs.getModelStatus(), self._highs.getInfo()
 
     def add(self, cuts: list[Cut]) -> None:
         """Adds rows y - values . v <= right."""
@@ -128,14 +136,16 @@ class NodeLp:
 
     def purge(self) -> None:
         """Removes cuts that have long bound nothing, once they are a quarter of all."""
-        gone = np.flatnonzero(self._idle >= IDLE_SOLVES)
-        if 4 * len(gone) <= len(self.cuts):
+        if 4 * np.count_nonzero(self._idle >= IDLE_SOLVES) <= len(self.cuts):
             return
         basis = self._highs.getBasis()
-        rows = list(basis.row_status)
-        self._highs.deleteRows(len(gone), (self._first_row + gone).astype(np.int32))
-        dead = set(gone.tolist())
-        basis.row_status = [s for k, s in enumerate(rows) if k - self._first_row not in dead]
+        status = list(basis.row_status)
+        slack = np.array([s == self._basic for s in status[self._first_row :]])
+        gone = np.flatnonzero((self._idle >= IDLE_SOLVES) & slack)  # without these rows the rest is still a basis
+        rows = (self._first_row + gone).tolist()
+        self._highs.deleteRows(len(rows), np.array(rows, np.int32))
+        dead = set(rows)
+        basis.row_status = [s for k, s in enumerate(status) if k not in dead]
         self._highs.setBasis(basis)
         kept = np.setdiff1d(np.arange(len(self.cuts)), gone)
         self.cuts = [self.cuts[k] for k in kept]
@@ -155,24 +165,17 @@ class NodeLp:
 
     def _from_ray(self, state: State, cutoff: float) -> Proved:
         """The bound by the last duals plus a multiple of the ray that proves the node empty."""
+        best, last = self._bound(state, self._last), self._last
         _, known, ray = self._highs.getDualRay()
         if not known:
-            return self._bound(state, self._last)
-        best = self._bound(state, self._last)
-        for sign in (1.0, -1.0):
-            step = self._duals(sign * np.asarray(ray, np.float64))
-            for scale in 10.0 ** np.arange(-2, 9):
-                last = self._last
-                mixed = Duals(
-                    last.lines + scale * step.lines,
-                    last.triangles + scale * step.triangles,
-                    last.cuts + scale * step.cuts,
-                )
-                found = self._bound(state, mixed)
-                if found.bound < best.bound:
-                    best = found
-                if best.bound < cutoff:
-                    return best
+            return best
+        step = self._duals(np.asarray(ray, np.float64))
+        for scale in RAY_SCALES:
+            lines, triangles = last.lines + scale * step.lines, last.triangles + scale * step.triangles
+            found = self._bound(state, Duals(lines, triangles, last.cuts + scale * step.cuts))
+            best = min(best, found, key=lambda proved: proved.bound)
+            if best.bound < cutoff:
+                break
         return best
 
     def _age(self) -> None:
@@ -180,11 +183,11 @@ class NodeLp:
 
     def _column_bounds(self, state: State) -> tuple[Array, Array]:
         """Bounds of the columns y, then p. Those of units that are fixed but not split have to be no restriction."""
-        fixed = state.sign == 0
-        lower_y = np.where(state.active & fixed, -self._wide, 0.0)
-        upper_y = np.where(state.inactive, 0.0, self._wide)
-        lower_p = np.where(state.inactive & fixed, -self._wide, 0.0)
-        upper_p = np.where(state.active, 0.0, self._wide)
+        active, inactive = state.active, state.inactive
+        lower_y = np.where(active & (state.sign <= 0), -self._wide, 0.0)
+        upper_y = np.where(inactive | (state.sign < 0), 0.0, self._wide)
+        lower_p = np.where(inactive & (state.sign == 0), -self._wide, 0.0)
+        upper_p = np.where(active, 0.0, self._wide)
         return np.concatenate([lower_y, lower_p]), np.concatenate([upper_y, upper_p])
 
     def _triangle(self, state: State) -> tuple[Array, Array, Array]:
@@ -218,7 +221,6 @@ class NodeLp:
 
         self._infinity = highspy.kHighsInf
         n, units = self._n, self._units
-        every = np.arange(units)
         of_y, of_p, right = self._triangle(self._state)
         matrix = _unit_rows(problem, (of_y, of_p))
         bias = np.concatenate([np.zeros(0), *(layer.bias for layer in problem.layers)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from bounds import Bounds, NetworkBounds, linear_bounds
@@ -15,7 +16,7 @@ from onnx_models import Affine, Array, Input, Relu, ReluNetwork
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """The unstable units of one ReLU node over columns v = [x, y_1, y_2, ...]: inputs, then all unstable outputs in order.
+    """The unstable units of one ReLU node over columns v = [x, y_1, y_2, ...]: inputs, then all unstable outputs.
 
     Attributes:
         relu: index of the ReLU node.
@@ -25,8 +26,8 @@ class Layer:
         bias: shape (K,).
         affine_in_input: whether z depends on the input's columns alone.
         direct: the direct inputs of the node.
-        source: the direct inputs as an affine function of the columns, shape (size of v_direct, n + first); None where they
-            are the network's input itself.
+        source: the direct inputs as an affine function of the columns, shape (size of v_direct, n + first); None where
+            they are the network's input itself.
         source_constant: its constant, shape (size of v_direct,).
     """
 
@@ -109,6 +110,17 @@ def compile_problem(
     return _Compiler(network, known).run(reference, targets)
 
 
+def receptive_fields(matrix: sparse.csr_array) -> tuple[Array, NDArray[np.int64], Array]:
+    """The rows' stored entries, their columns, and 1 where there is one; all padded to equal width with 0."""
+    lengths = np.diff(matrix.indptr)
+    shape = (matrix.shape[0], int(lengths.max(initial=0)))
+    place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
+    rows = np.repeat(np.arange(shape[0]), lengths)
+    weight, columns, mask = np.zeros(shape), np.zeros(shape, np.int64), np.zeros(shape)
+    weight[rows, place], columns[rows, place], mask[rows, place] = matrix.data, matrix.indices, 1.0
+    return weight, columns, mask
+
+
 class _Compiler:
     """Expresses every node as matrix @ v + constant; unstable units are columns, active ones are substituted."""
 
@@ -162,7 +174,8 @@ class _Compiler:
         units, active = np.flatnonzero(pre.straddles_zero), (pre.lower >= 0).astype(np.float64)
         n, first = self._network.input_size, self._units
         if len(units):
-            self._layers.append(self._layer(index, units, sparse.csr_array(z[units][:, : n + first]), z_constant[units]))
+            weight = sparse.csr_array(z[units][:, : n + first])
+            self._layers.append(self._layer(index, units, weight, z_constant[units]))
             self._units += len(units)
         kept = sparse.diags_array(active) @ z + self._selection(units, node.size, n + first)
         return sparse.csr_array(kept), active * z_constant

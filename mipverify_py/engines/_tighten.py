@@ -1,13 +1,14 @@
-"""Tighter pre-activation bounds from the target constraint: only points at which f_j - f_c can reach the threshold matter."""
+"""Tighter pre-activation bounds, for the points alone at which f_j - f_c can reach the threshold."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import sparse
 
 from bounds import Bounds
-from mipverify_py.engines._problem import Layer, Problem
+from mipverify_py.engines._problem import Layer, Problem, receptive_fields
 from onnx_models import Array
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ COLD_RATIOS = (1.0, 4.0, 0.25, 2.0, 0.5)
 """Values of gamma tried where nothing is known, as multiples of |w|.rad / |G|.rad."""
 
 WARM_RATIOS = (1.0, 1.5)
-"""Values tried around the parent's; the second is turned over at every other call, so that both directions get a turn."""
+"""Values tried around the parent's; turned over at every other call, so that both directions get a turn."""
 
 ROUNDING = 4e-6
 """Share of |w|.rad + gamma top by which bounds found in float32 are widened. The search then knows a little less
@@ -36,9 +37,10 @@ class Tightener:
         u(gamma) = max over the box of  z + gamma (L - threshold)
                  = w.mid + b + gamma M + sign(G) w.rad + 2 sum over i of max(-sign(G_i) w_i - gamma |G_i|, 0) rad_i
 
-    and the same for -z. u is convex and piecewise linear in gamma; a few values are tried, starting from the parent's. This
-    is the one-constraint case of bounding a network from its outputs (Kotha et al., 2023, INVPROP) in closed form.
-    Only inputs that a unit reads cost time.
+    and the same for -z. u is convex and piecewise linear in gamma; a few values are tried, starting from the parent's.
+    This is the one-constraint case of bounding a network from its outputs (Kotha et al., 2023, INVPROP) in closed form.
+    Only inputs that a unit reads cost time. Tightened are the units of layers whose direct inputs are the network's
+    input: those that `replay` tightens, too.
     """
 
     def __init__(self, problem: Problem, box: Bounds, device: str = "cpu") -> None:
@@ -46,7 +48,7 @@ class Tightener:
 
         self._device = torch.device(device)
         self._n, self._units = problem.inputs, problem.unit_count
-        self._layers = [_Field(layer, problem.inputs, self._device) for layer in problem.layers if layer.affine_in_input]
+        self._layers = [_Field(layer, problem.inputs, self._device) for layer in problem.layers if layer.source is None]
         self._downward = False
         self.move(box)
 
@@ -72,9 +74,11 @@ class Tightener:
         """Tightened bounds and the gammas that prove them, for a batch of B forms.
 
         Args:
-            G: shape (B, n). constant: shape (B,).
+            G: slopes of the forms L, shape (B, n).
+            constant: shape (B,).
             threshold: what L must reach.
-            lower, upper: present bounds of all units, shape (B, units).
+            lower: present bounds of all units, shape (B, units).
+            upper: shape (B, units).
             gammas: where to start, shape (B, 2, units); 0 where nothing is known.
 
         Returns:
@@ -84,11 +88,12 @@ class Tightener:
         import torch
 
         start = np.zeros((len(G), 2, self._units)) if gammas is None else gammas
-        tensors = [torch.from_numpy(np.ascontiguousarray(t)).to(self._device) for t in (G, constant, lower, upper, start)]
+        arrays = [np.ascontiguousarray(a) for a in (G, constant, lower, upper, start)]
+        form, intercept, low, high, known = (torch.from_numpy(a).to(self._device) for a in arrays)
         self._downward = not self._downward
-        found = self.run_tensors(*tensors[:2], threshold, *tensors[2:], downward=self._downward)
-        low, high, used = (t.cpu().numpy() for t in found)
-        return low, high, used
+        found = self.run_tensors(form, intercept, threshold, low, high, known, downward=self._downward)
+        tightened = [t.cpu().numpy() for t in found]
+        return tightened[0], tightened[1], tightened[2]
 
     def run_tensors(
         self,
@@ -107,6 +112,7 @@ class Tightener:
         """
         import torch
 
+        ratios = tuple(tuple(1.0 / r for r in each) if downward else each for each in (WARM_RATIOS, COLD_RATIOS))
         lower, upper, used = lower.clone(), upper.clone(), torch.zeros_like(gammas)
         top = (G * self._middle).sum(1) + constant - threshold + G.abs() @ self._radius
         sign = 1.0 - 2.0 * (G < 0).to(torch.float32)  # not 0 where G_i = 0: |w_i + gamma G_i| is |w_i| there
@@ -117,9 +123,6 @@ class Tightener:
             step = max(1, CHUNK_ENTRIES // max(field.width, 1))
             for k in range(0, len(nodes), step):
                 pairs = nodes[k : k + step], columns[k : k + step]
-                ratios = (WARM_RATIOS, COLD_RATIOS)
-                if downward:
-                    ratios = tuple(tuple(1.0 / ratio for ratio in each) for each in ratios)
                 self._pairs(field, pairs, (sign, size, top), (lower, upper), (gammas, used), ratios)
         return lower, upper, used
 
@@ -138,22 +141,22 @@ class Tightener:
         along = field.pick(sign, rows, columns) * field.reach_of(columns)  # sign(G_i) w_i rad_i
         cost, top = field.pick(size, rows, columns), top[rows]
         drift, spread = along.sum(1).to(top.dtype), field.spread[columns]
+        lift = top + ROUNDING * top.abs()
         guess = spread / cost.sum(1).to(top.dtype).clamp(min=1e-300)
         for side, direction in ((0, -1.0), (1, 1.0)):
             start = gammas[0][rows, side, unit]
             warm = bool((start > 0).all())
             gamma = start.where(start > 0, guess).clamp(1e-12, 1e12)
-            middle = direction * (field.middle[columns] + drift)
+            middle = direction * (field.middle[columns] + drift) + ROUNDING * spread
             best, chosen = direction * bounds[side][rows, unit], gamma.new_zeros(len(gamma))
             against = along if direction < 0 else -along
             for ratio in ratios[0 if warm else 1]:
                 tried = gamma * ratio
                 left = against.addcmul(cost, -tried[:, None].to(cost.dtype)).clamp_(min=0).sum(1)
-                value = middle + tried * top + 2.0 * left + ROUNDING * (spread + tried * top)
+                value = middle + tried * lift + 2.0 * left
                 better = value < best
                 best, chosen = value.where(better, best), tried.where(better, chosen)
             bounds[side][rows, unit] = direction * best
-            # A start that gains nothing here may gain again further down.
             gammas[1][rows, side, unit] = chosen
 
 
@@ -164,30 +167,21 @@ class _Field:
         import torch
 
         self.first, self.size = layer.first, layer.size
-        matrix = layer.weight[:, :n]
-        lengths = np.diff(matrix.indptr)
-        self.width = int(lengths.max(initial=0))
+        matrix = sparse.csr_array(layer.weight[:, :n])
+        weight, index, mask = receptive_fields(matrix)
+        self.width = weight.shape[1]
         self.bias = torch.from_numpy(layer.bias.copy()).to(device)
         self.index: torch.Tensor | None = None
         if 2 * self.width > n:
-            self.width = n
-            self.weight = torch.from_numpy(matrix.toarray()).to(device)
-            self._mask = torch.ones_like(self.weight)
+            self.width, weight, mask = n, matrix.toarray(), np.ones((self.size, n))
         else:
-            place = np.arange(matrix.nnz) - np.repeat(matrix.indptr[:-1], lengths)
-            rows = np.repeat(np.arange(self.size), lengths)
-            weight, index = np.zeros((self.size, self.width)), np.zeros((self.size, self.width), np.int64)
-            weight[rows, place], index[rows, place] = matrix.data, matrix.indices
-            filled = np.zeros((self.size, self.width))
-            filled[rows, place] = 1.0
-            self.weight = torch.from_numpy(weight).to(device)
             self.index = torch.from_numpy(index).to(device)
-            self._mask = torch.from_numpy(filled).to(device)
+        self.weight, self._mask = torch.from_numpy(weight).to(device), torch.from_numpy(mask).to(device)
 
     def move(self, middle: torch.Tensor, radius: torch.Tensor) -> None:
+        """Goes on with another box, with this middle and these half-widths."""
         import torch
 
-        """Goes on with another box; `middle` becomes the value of z at its middle."""
         if self.index is None:
             radius, centre = radius[None], middle[None]
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mipverify_py.proof._structure import (
     floats,
     indices,
     levels,
+    require,
 )
 from onnx_models import ReluNetwork
 from onnx_models.errors import MipverifyError
@@ -108,7 +110,7 @@ class TreeReplay:
         self._network, self._reference, self._tree = network, reference, tree
         self._known = RegionBounds(network) if known is None else known
         self._regions: list[Region] = []
-        self._planes = 0
+        self._seen: tuple[list[object], list[object], list[object]] = ([], [], [])
         self._records: dict[int, _Record] = {}
         self.nodes, self.closed_leaves = 0, 0
 
@@ -126,8 +128,8 @@ class TreeReplay:
     def forms_of(self, leaves: Sequence[int]) -> list[LinearForms]:
         """Linear forms, in batches, that bound f_j - f_c on leaves which the last call of `failures` found open.
 
-        A form holds for every input of its leaf's region that reaches the threshold; a leaf without multipliers has one that
-        is infinite.
+        A form holds for every input of its leaf's region that reaches the threshold; a leaf without multipliers has one
+        that is infinite.
         """
         found = []
         with np.errstate(all="ignore"):
@@ -145,6 +147,9 @@ class TreeReplay:
         """Checks the tree's parts that are new, and forgets the records of nodes that changed."""
         tree, network = self._tree, self._network
         check_tree(network, self._reference, tree)
+        for name, seen, now in zip(("units", "stages", "planes"), self._seen, self._parts(), strict=True):
+            same = len(seen) <= len(now) and all(map(operator.is_, seen, now))
+            require(same, f"The {name} of the tree were changed, not only appended to.")
         layout = self._regions[0].layout if self._regions else None
         for stage in tree.stages[len(self._regions) :]:
             bounds = self._known(stage.region)
@@ -152,8 +157,12 @@ class TreeReplay:
             previous = self._regions[-1] if self._regions else None
             self._regions.append(Region.of(layout, stage.threshold, bounds, previous))
         assert layout is not None
-        check_planes(network, layout.relus[layout.columns], tree.planes[self._planes :])
-        self._planes = len(tree.planes)
+        check_planes(network, layout.relus[layout.columns], tree.planes[len(self._seen[2]) :])
+        self._seen = self._parts()
+
+    def _parts(self) -> tuple[list[object], list[object], list[object]]:
+        """All that the tree's nodes refer to, as it is now."""
+        return [self._tree.units], list(self._tree.stages), list(self._tree.planes)
 
     def _walk(self, deadline: float | None) -> list[int]:
         found = levels(self._tree)

@@ -61,12 +61,25 @@ def check_stages(stages: list[Stage], inputs: int) -> None:
 
 def check_planes(network: ReluNetwork, relus: NDArray[np.intp], planes: list[Plane]) -> None:
     """Raises ProofError unless the planes' entries are in range; `relus` has the ReLU node of every unit."""
+    if not planes:
+        return
+    parts: list[NDArray[np.intp]] = []
     for plane in planes:
         unit = whole(plane.unit, "unit of a plane")
         require(0 <= unit < len(relus), f"A plane is for unit {unit}, the tree has {len(relus)}.")
-        size = direct_inputs(network, int(relus[unit])).weight.shape[1]
-        ascending(plane.entries, size, f"entries of a plane of unit {unit}")
+        parts.append(indices(plane.entries, None, f"entries of a plane of unit {unit}"))
         floats(plane.coefficients, (len(plane.entries),), f"coefficients of a plane of unit {unit}")
+    widths = {relu: direct_inputs(network, relu).weight.shape[1] for relu in set(relus.tolist())}
+    owners, lengths = np.array([p.unit for p in planes]), np.array([len(p.entries) for p in planes])
+    entries = np.concatenate(parts)
+    ends, units = np.repeat([widths[int(r)] for r in relus[owners]], lengths), np.repeat(owners, lengths)
+    first = np.zeros(len(entries), np.bool_)
+    first[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
+    inside, ascends = (entries >= 0) & (entries < ends), first | (np.diff(entries, prepend=-1) > 0)
+    if not np.all(inside):
+        wrong = int(np.argmin(inside))
+        raise ProofError(f"The entries of a plane of unit {units[wrong]} are not all below {ends[wrong]}.")
+    require(bool(np.all(ascends)), f"The entries of a plane of unit {units[int(np.argmin(ascends))]} do not ascend.")
 
 
 def levels(tree: Tree) -> list[list[int]]:
@@ -135,11 +148,11 @@ def ascending(values: Any, end: int, name: str) -> None:
     require(bool(np.all(np.diff(indices(values, end, name)) > 0)), f"The {name} do not ascend.")
 
 
-def indices(values: Any, end: int, name: str) -> NDArray[np.intp]:
-    """The values, an array of integers from 0 to end - 1; ProofError if they are none."""
+def indices(values: Any, end: int | None, name: str) -> NDArray[np.intp]:
+    """The values, an array of integers from 0 to end - 1 where `end` is given; ProofError if they are none."""
     is_index = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
     require(is_index, f"The {name} are not an array of indices.")
-    if len(values):
+    if end is not None and len(values):
         require(int(values.min()) >= 0 and int(values.max()) < end, f"The {name} are not all below {end}.")
     result: NDArray[np.intp] = values.astype(np.intp, copy=False)
     return result

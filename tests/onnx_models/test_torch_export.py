@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -121,6 +122,28 @@ def test_the_result_can_be_replayed_in_onnxruntime() -> None:
     assert network.source is not None and network.source.name == "Reshaping"
     batch = np.random.default_rng(0).random((3, *SHAPE), dtype=np.float32)
     np.testing.assert_allclose(network.source.logits(batch), network.forward_batch(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(Reshaping, id="dense"),
+        pytest.param(lambda: Reshaping().double(), id="double precision"),
+        pytest.param(convolutional, id="convolutional"),
+        pytest.param(lambda: nn.Sequential(Reshaping(), nn.Softmax(dim=1)), id="softmax left out"),
+    ],
+)
+def test_the_exported_model_keeps_to_the_standard(module: Callable[[], nn.Module]) -> None:
+    """Other readers than onnxruntime want the type of the output, and the full check infers every shape."""
+    made = module()
+    source = from_torch(made, SHAPE).source
+    assert source is not None
+    onnx.checker.check_model(source.data, full_check=True)
+    (output,) = onnx.load_from_string(source.data).graph.output
+    dtype = next(made.parameters()).dtype
+    assert onnx.helper.tensor_dtype_to_np_dtype(output.type.tensor_type.elem_type) == np.dtype(str(dtype)[6:])
+    assert output.type.tensor_type.shape.dim[1].dim_value == 3
+    assert source.logits(np.zeros((4, *SHAPE))).shape == (4, 3)
 
 
 @pytest.mark.parametrize("input_shape", [(), (0,), (1, -6, 6), (1.5,), "166", None, 36])

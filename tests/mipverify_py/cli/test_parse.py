@@ -76,9 +76,7 @@ def test_repeated_names_and_defaults_are_the_real_ones() -> None:
     assert arguments.backend == options.backend
     assert arguments.engine == options.engine
     assert arguments.tightening == options.tightening.value
-    assert (arguments.gap, arguments.threads, arguments.seed) == (
-        options.gap_relative,
-        options.threads,
-        options.seed,
-    )
+    assert arguments.gap == options.gap_relative
+    for name in ("threads", "jobs", "device", "seed"):
+        assert getattr(arguments, name) == getattr(options, name)
     assert arguments.timeout == options.time_limit

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from bounds import Bounds
-from mipverify_py.proof import Proof, RegionBounds, Stage, Tree, TreeReplay, Units, replay, replay_tree
+from bounds import Bounds, linear_bounds, linear_forms
+from mipverify_py.proof import Proof, ProofError, RegionBounds, Stage, Tree, TreeReplay, Units, replay, replay_tree
 from mipverify_py.proof import _replay as replay_module
 from onnx_models import DenseMap, NetworkBuilder, ReluNetwork, exact_logits
 from tests.helpers.networks import FAMILIES, networks
@@ -103,6 +103,28 @@ class TestTruth:
             assert replay_tree(network, 0, tree) == []
             lower = replace(tree.stages[0], threshold=0.5)
             assert replay_tree(network, 0, Tree(1, units, [lower], [], tree.nodes)) == [0]
+
+    def test_a_bound_that_equals_the_threshold_proves_nothing(self) -> None:
+        """f_1 - f_0 is 0 everywhere; ties count as reaching the threshold."""
+        builder, box = NetworkBuilder((1,)), Bounds.of([0.0], [1.0])
+        network = builder.build(builder.affine([0], [DenseMap(np.zeros((2, 1)))]), fuse=False)
+        bound = float(linear_forms(network, linear_bounds(network, box), np.array([[-1.0, 1.0]]), {}).bound[0])
+        assert 0.0 <= bound < 1e-300
+        for threshold, holds in ((0.0, False), (bound, False), (float(np.nextafter(bound, 1.0)), True)):
+            tree = root_tree(network, 1, box, threshold)
+            tree.nodes[0].multipliers = plain_multipliers(0)
+            assert replay(proof_of(network, 0, tree)).holds == holds
+
+    @pytest.mark.parametrize("thin", [5e-3, 1e-9, 5e-324])
+    def test_a_thin_side_of_a_split_is_not_taken_for_empty(self, thin: float) -> None:
+        """x / 2 - relu(x) on [-1, thin] is -thin / 2 at the right end, and 0 in the middle."""
+        network = roof()
+        tree = root_tree(network, 1, Bounds.of([-1.0], [thin]), -thin)
+        for node in (tree.nodes[n] for n in tree.split(0, 0)):
+            node.multipliers = plain_multipliers(1)
+        assert replay_tree(network, 0, tree) == [1, 2]
+        tree.stages[0] = Stage(Bounds.of([-thin], [1.0]), -thin)
+        assert replay_tree(network, 0, tree) == [1, 2]
 
     def test_a_sum_that_cancels_in_floats_is_not_believed(self) -> None:
         """f_1 - f_0 = 1e16 x + x - 1e16 x = x; in floats the sum is 0."""
@@ -197,12 +219,11 @@ class TestGrowth:
 
     def test_a_node_whose_children_were_taken_away_is_a_leaf_again(self) -> None:
         tree = self.tree()
+        tree.nodes[0].multipliers = plain_multipliers(2)  # would close the root, but it has children and no gammas
         walk = TreeReplay(absolute_value(), 0, tree)
         assert walk.failures() == [1]
         tree.nodes[0].children = ()
-        assert walk.failures() == [0]
-        tree.nodes[0].multipliers = plain_multipliers(2)
-        assert walk.failures() == []
+        assert walk.failures() == [] and walk.nodes == 1
 
     def test_a_later_stage_leaves_closed_leaves_closed(self, rows: list[int]) -> None:
         """With threshold 0.45 the first child, x >= 0, is only closed on the smaller box of the second stage."""
@@ -218,8 +239,40 @@ class TestGrowth:
         first = Proof(network, 0, tree.stages[0].region, 0.45, (tree,))
         assert not replay(first).holds
 
+    def test_parts_of_a_tree_may_only_be_appended_to(self) -> None:
+        network, tree = absolute_value(), self.tree()
+        walk = TreeReplay(network, 0, tree)
+        walk.failures()
+        tree.stages[0] = Stage(tree.stages[0].region, 0.7)
+        with pytest.raises(ProofError, match="stages of the tree were changed"):
+            walk.failures()
+
+    def test_forms_of_open_leaves_bound_the_margin_there(self) -> None:
+        """x >= 0: the first unit is x, and the second at most (1 - x) / 2, so |x| - 1/2 <= x / 2."""
+        tree = self.tree()
+        tree.nodes[1].multipliers = plain_multipliers(2)
+        tree.stages[0] = Stage(tree.stages[0].region, 0.3)
+        walk = TreeReplay(absolute_value(), 0, tree)
+        failing = walk.failures()
+        assert failing == [1, 2]
+        (forms,) = walk.forms_of(failing)
+        assert forms.slopes == pytest.approx(np.array([[0.5], [-0.5]])) and forms.constant == pytest.approx([0.0, 0.0])
+        tree.nodes[2].multipliers = None
+        assert [f.bound.tolist() for f in walk.forms_of(walk.failures())][1] == [np.inf]
+
+    def test_bounds_of_a_later_stage_are_taken_in(self) -> None:
+        """On [0.1, 0.4] both units are stable and |x| - 1/2 is at most -0.1; over [-1, 1] the second unit is not."""
+        network = absolute_value()
+        tree = root_tree(network, 1, Bounds.of([-1.0], [1.0]), -0.05)
+        on, _ = tree.split(0, 0)
+        tree.nodes[on].multipliers = plain_multipliers(2)
+        assert replay_tree(network, 0, tree) == [1, 2]
+        tree.stages.append(Stage(Bounds.of([0.1], [0.4]), -0.05))
+        tree.nodes[1].stage = tree.nodes[2].stage = 1
+        assert replay_tree(network, 0, tree) == []  # the second child, x <= 0, is empty
+
     def test_an_only_child_starts_from_the_tightened_state(self) -> None:
-        """f = x / 2 - relu(x) <= 0. By relu(x) >= 0 only x >= 0.4 may reach 0.2; but there relu(x) is x, so none does."""
+        """f = x / 2 - relu(x) <= 0. As relu(x) >= 0, only x >= 0.4 may reach 0.2; there relu(x) is x, so none does."""
         network = roof()
         tree = root_tree(network, 1, Bounds.of([-1.0], [1.0]), 0.2)
         tree.nodes[0].multipliers = plain_multipliers(1)

@@ -42,7 +42,7 @@ def random_form(rng: np.random.Generator, n: int, scale: int) -> LinearForms:
 def test_points_that_reach_the_threshold_are_inside(
     seed: int, n: int, filled: float, scale: int, hostile: bool
 ) -> None:
-    """For n = 30 and few weights only the entries that are not 0 are kept; a tenth of the points reaches the threshold."""
+    """For n = 30 and few weights only entries that are not 0 are kept; a tenth of the points reaches the threshold."""
     rng = np.random.default_rng(seed)
     weight, bias = random_units(rng, n, filled, scale)
     forms, box = random_form(rng, n, scale), random_box(rng, n, 1.0)
