@@ -11,7 +11,7 @@ from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from onnx_models.errors import InputError
 
 ENGINES = ("auto", "cuts", "duals", "mip")
-"""Names of the engines: the native ones `cuts` (LP branch and cut) and `duals` (batched duals with hull planes), `auto`,
+"""Names of the engines: the native `cuts` (LP branch and cut) and `duals` (batched duals with hull planes), `auto`,
 which chooses among these, and `mip`, one mixed-integer program on a solver."""
 
 
@@ -62,7 +62,10 @@ class Options:
             "gap_relative": (0 <= self.gap_relative < 1, "at least 0 and below 1"),
             "threads": (self.threads >= 1, "at least 1"),
             "jobs": (self.jobs >= 1, "at least 1"),
-            "device": (re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is not None, '"cpu", "cuda" or "cuda:" and a number'),
+            "device": (
+                re.fullmatch(r"cpu|cuda(:\d+)?", self.device) is not None,
+                '"cpu", "cuda" or "cuda:" and a number',
+            ),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2**31"),
             "restarts": (self.restarts >= 1, "at least 1"),
         }

@@ -78,7 +78,7 @@ class Result:
         seconds: wall-clock time of the whole query.
         attack_seconds: the part of it spent on the attack.
         statistics: sizes and counts.
-        proof: what `evidence` REPROVED rests on where a native engine searched, for `replay`; None for engine `mip`, and
+        proof: what `evidence` REPROVED rests on where a native engine searched, for `replay`; None for engine `mip` and
             where no search was needed. It holds the network and every tree, so keep it only where it is of use.
     """
 

@@ -12,6 +12,7 @@ import numpy as np
 from bounds import NetworkBounds
 from mipverify_py.engines._dual_bound import Batch, Bounded, DualBounder
 from mipverify_py.engines._dual_branch import Branching, Choice
+from mipverify_py.engines._dual_cell import cell_beta
 from mipverify_py.engines._dual_planes import Count, LayerPlanes, layers_with_planes
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
@@ -223,8 +224,7 @@ class DualSearch(TargetSearch):
         bounded = self._root_rounds(batch) if nodes[0].number == 0 else self._optimise(batch, NODE_STEPS)
         left = self._examine(bounded, nodes)
         if bool(left.choice.settled.any()):
-            which = left.rows[left.choice.settled]
-            bounded.assign(which, self._optimise(bounded.batch.rows(which), CELL_STEPS))
+            self._settle(bounded, left)
             left = self._examine(bounded, nodes)
         self._record(nodes, bounded)
         born, stuck = self._split([nodes[k] for k in left.rows.tolist()], left)
@@ -235,6 +235,22 @@ class DualSearch(TargetSearch):
         box, order = self._bounds.nodes[0], left.bounded.value.argsort(stable=True, descending=True)[:POINTS]
         points: Array = np.clip(left.bounded.point[order].cpu().numpy(), box.lower, box.upper)
         return points
+
+    def _settle(self, bounded: Bounded, left: _Left) -> None:
+        """Better bounds of settled nodes: more steps, from the solution of a linear program where all units are fixed."""
+        import torch
+
+        which = left.rows[left.choice.settled]
+        part = bounded.batch.rows(which)
+        row, box = self._problem.targets.index(self.target), self._bounds.nodes[0]
+        signs, lower = part.signs.cpu().numpy(), part.lower.cpu().numpy()
+        for k in (left.choice.unit[left.choice.settled] < 0).nonzero()[:, 0].tolist():
+            beta = cell_beta(self._problem, row, box, signs[k], lower[k])
+            if beta is not None:
+                part.beta[k] = torch.from_numpy(beta)
+        found = self._optimise(part, CELL_STEPS)
+        better = found.value < bounded.value[which]
+        bounded.assign(which[better], found.rows(better))
 
     def _examine(self, bounded: Bounded, nodes: list[_Node]) -> _Left:
         """The nodes whose bound does not close them, tightened, and what to split in them."""

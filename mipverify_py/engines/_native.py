@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bounds import Bounds, NetworkBounds, linear_bounds
+from bounds import Bounds
 from mipverify_py._attack import ball
 from mipverify_py._enums import Evidence, Objective, StopReason
 from mipverify_py._search import Search
@@ -22,7 +23,6 @@ from mipverify_py.engines._screen import screen
 from mipverify_py.engines._target import Status, Step, TargetSearch
 from mipverify_py.proof import Proof, RegionBounds, Tree, TreeReplay
 from onnx_models import Array
-from onnx_models.errors import InputError
 
 if TYPE_CHECKING:
     from mipverify_py._cells import CellSearch
@@ -34,6 +34,9 @@ nothing but the query, so the answer is the same for any number of jobs; points 
 GAP_SHARE = 0.98
 """The proof is attempted this share of the allowed gap below the witness; the rest absorbs rounding."""
 
+PATIENCE = 1.0
+"""Seconds after which a search that is watched shows a lower end, at the cost of some bounds over smaller balls."""
+
 DIVES = 4
 """Points per round that are followed through their activation cells."""
 
@@ -41,8 +44,8 @@ DIVES = 4
 class NativeEngine:
     """Answers a query by branch and bound per target, see the two engines `CutSearch` and `DualSearch`.
 
-    closest:  with a witness at distance d, prove that no target reaches the margin within d - gap of x0. A nearer witness
-    met on the way makes d smaller; what is proved stays proved, and what is open goes on over the smaller box.
+    closest:  with a witness at distance d, prove that no target reaches the margin within d - gap of x0. A nearer
+    witness met on the way makes d smaller; what is proved stays proved, and what is open goes on over the smaller box.
     feasibility:  prove the same over the query's box, or meet a witness.
     worst:  with a point of margin m, prove that no target reaches m + gap in the query's box; better points raise m.
     """
@@ -58,6 +61,8 @@ class NativeEngine:
         self._region = self._query.box
         self._threshold = self._query.margin
         self._radius = 0.0
+        self._early: tuple[float, Proof | None] | None = None
+        self._unstable: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
         self._rounds = self._nodes = 0
 
     def run(self) -> None:
@@ -81,7 +86,7 @@ class NativeEngine:
             else:
                 self._conclude()
 
-    # ------------------------------------------------------------------------------------------------- the claim to prove
+    # ---------------------------------------------------------------------------------------------- the claim to prove
 
     def _claim(self) -> tuple[Bounds, float]:
         """Region and threshold that, once proved, close the bracket around the best point in hand."""
@@ -109,6 +114,9 @@ class NativeEngine:
         problem = compile_problem(
             query.network, query.reference, query.target_classes, self._region, self._known(self._region)
         )
+        counts = problem.bounds.unstable_counts(query.network)
+        sizes = [query.network.nodes[i].size for i in query.network.relu_indices]
+        self._unstable = counts, tuple(size - count for size, count in zip(sizes, counts, strict=True))
         self._searches = Searches(problem, self._threshold, self._options)
         bounded, trees = screen(problem, self._searches.bounder, self._threshold)
         for tree in trees:
@@ -118,12 +126,9 @@ class NativeEngine:
             target = problem.targets[row]
             if target not in self._trees:
                 self._open[target] = self._searches.open(target)
-        self._try(self._leading(bounded.point.cpu().numpy()[order]))
+        self._try(bounded.point.cpu().numpy()[order[:DIVES]])
         self._shrink()
         return problem
-
-    def _leading(self, points: Array) -> Array:
-        return points[:DIVES]
 
     def _shrink(self) -> None:
         """Passes a better witness or margin on to every open search."""
@@ -137,7 +142,7 @@ class NativeEngine:
         for search in self._open.values():
             search.restrict(bounds, threshold)
 
-    # ----------------------------------------------------------------------------------------------------------- the search
+    # ------------------------------------------------------------------------------------------------------ the search
 
     def _rounds_of(self, problem: Problem) -> None:
         """Gives every open target its nodes, round after round."""
@@ -147,12 +152,7 @@ class NativeEngine:
             pool = stack.enter_context(ThreadPoolExecutor(jobs)) if jobs > 1 else None
             while self._open and not self._stopped() and not self._done():
                 targets = list(self._open)
-                deadline = self._search.deadline
-
-                def advance(target: int, nodes: int = quantum) -> Step:
-                    return self._open[target].advance(nodes, deadline)
-
-                steps = list((pool.map if pool else map)(advance, targets))
+                steps = list((pool.map if pool else map)(partial(self._advance, quantum), targets))
                 self._nodes += sum(step.nodes for step in steps)
                 for target, step in zip(targets, steps, strict=True):
                     self._settle(target, step)
@@ -160,7 +160,11 @@ class NativeEngine:
                 if self._open and all(step.status is Status.STUCK for step in steps):
                     break
                 self._shrink()
+                self._show_progress()
                 quantum = min(2 * quantum, LARGEST_QUANTUM)
+
+    def _advance(self, nodes: int, target: int) -> Step:
+        return self._open[target].advance(nodes, self._search.deadline)
 
     def _stopped(self) -> bool:
         """Whether a limit is reached; records which."""
@@ -172,6 +176,15 @@ class NativeEngine:
         else:
             return False
         return True
+
+    def _show_progress(self) -> None:
+        """Gives a search that takes a while, and that somebody watches, a first lower end."""
+        search = self._search
+        watched = search.on_progress is not None and search.proven is None and search.witness is not None
+        if watched and self._closest and time.monotonic() - search.started > PATIENCE:
+            self._early = proof_without_trees(self._query, self._radius, self._known, self._options.device)
+            if self._early[1] is not None:
+                search.prove(self._early[0])
 
     def _settle(self, target: int, step: Step) -> None:
         """Replays a tree whose search says that it is complete; only the replay's word counts."""
@@ -190,7 +203,7 @@ class NativeEngine:
             self._trees[tree.target] = tree
         return failing
 
-    # ---------------------------------------------------------------------------------------------------- better witnesses
+    # ------------------------------------------------------------------------------------------------ better witnesses
 
     def _improve(self) -> None:
         """Descends from the witness in hand through activation cells."""
@@ -226,7 +239,7 @@ class NativeEngine:
         if found is not None and search.offer(found):
             self._improve()
 
-    # ------------------------------------------------------------------------------------------------------------ the answer
+    # ------------------------------------------------------------------------------------------------------ the answer
 
     def _conclude(self) -> None:
         """Every target is proved: the bracket is closed, or the query's box holds no adversarial example."""
@@ -245,30 +258,37 @@ class NativeEngine:
     def _salvage(self) -> None:
         """Turns what the trees show so far into an end of the bracket."""
         query, search = self._query, self._search
-        if not self._open or search.witness is None and not self._worst:
+        if search.witness is None and not self._worst:
             return
-        trees = [self._trees.get(j) or self._open[j].tree for j in query.target_classes]
+        known = {**{j: search.tree for j, search in self._open.items()}, **self._trees}
+        trees = [known[j] for j in query.target_classes if j in known]
+        whole = len(trees) == len(query.target_classes)  # an interruption may come before all are open
         if self._worst:
-            top, proof = proof_below(query, self._region, trees, self._known)
+            top, proof = proof_below(query, self._region, trees, self._known) if whole else (np.inf, None)
             if proof is not None:
                 search.proof = proof
                 search.prove(top)
             return
-        found = [
-            proof_within(query, self._region, self._radius, trees, self._known),
-            proof_without_trees(query, self._radius, self._known, self._options.device),
-        ]
+        found = [self._early or proof_without_trees(query, self._radius, self._known, self._options.device)]
+        if whole:
+            found.append(proof_within(query, self._region, self._radius, trees, self._known))
         radius, proof = max(found, key=lambda pair: pair[0])
         if proof is not None:
             search.proof = proof
             search.prove(radius)
 
     def _count(self) -> None:
-        trees = [*self._trees.values(), *(s.tree for s in self._open.values())]
+        """Fills in the statistics."""
+        trees = [*self._trees.values(), *(search.tree for search in self._open.values())]
         self._search.statistics = replace(
             self._search.statistics,
             nodes=self._nodes,
             open_targets=tuple(sorted(self._open)),
+            trees=sum(len(tree.nodes) > 1 for tree in trees),
+            rounds=self._rounds,
+            cuts=sum(len(tree.planes) for tree in trees),
+            unstable=self._unstable[0],
+            stable=self._unstable[1],
         )
 
 

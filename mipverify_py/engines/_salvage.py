@@ -33,10 +33,10 @@ def proof_within(
 
     `region` holds the ball of `radius` around x0 inside the query's box; all trees' last stages contain it.
 
-    On an open leaf's region  f_j - f_c <= L(x) = slopes . x + constant  holds whatever the box within that region is, and
-    the maximum of L over the ball of radius r is increasing and concave in r, so where it passes the margin is a
-    bound on the distance (a Newton step on the leaf's bound; the design's anytime bound). The trees are extended by a stage
-    over that ball; what is returned has been replayed, and the radius is 0 where nothing holds.
+    On an open leaf's region  f_j - f_c <= L(x) = slopes . x + constant  holds whatever smaller box is asked about, and
+    the maximum of L over the ball of radius r is increasing and concave in r: where it passes the margin is a bound on
+    the distance. The trees are extended by a stage over that ball; what is returned has been replayed, and the radius
+    is 0 where nothing holds.
     """
     cut = [_top(tree) for tree in trees]
     reach = min((radius, *(_reach(query, tree, known) for tree in cut)))
@@ -56,7 +56,7 @@ def proof_within(
 def proof_without_trees(query: Query, radius: float, known: RegionBounds, device: str) -> tuple[float, Proof | None]:
     """The largest radius up to `radius`, to a few per cent, at which one bound per target is enough, and the proof.
 
-    Bounds over a smaller ball are tighter altogether, so this often beats what the trees of a larger ball still leave open.
+    Bounds over a smaller ball are tighter altogether, so this often beats what trees over a larger one leave open.
     """
     low, high, best = 0.0, radius, None
     began = time.monotonic()
@@ -78,11 +78,13 @@ def proof_without_trees(query: Query, radius: float, known: RegionBounds, device
 def proof_below(query: Query, region: Bounds, trees: list[Tree], known: RegionBounds) -> tuple[float, Proof | None]:
     """The least upper bound of f_j - f_c over the query's box that unfinished trees prove, and the proof."""
     cut = [_top(tree) for tree in trees]
-    top = max((float(forms.bound.max(initial=-np.inf)) for tree in cut for forms in _open_forms(query, tree, known)), default=np.inf)
-    if not np.isfinite(top):
+    tops = [float(forms.bound.max(initial=-np.inf)) for tree in cut for forms in _open_forms(query, tree, known)]
+    top = max(tops, default=-np.inf)
+    if top == np.inf:
         return np.inf, None
     for room in (1e-9, 1e-6, 1e-3):
-        threshold = max(top + room * (1.0 + abs(top)), *(tree.stages[-1].threshold for tree in cut))
+        raised = top + room * (1.0 + abs(top)) if tops else -np.inf
+        threshold = max(raised, *(tree.stages[-1].threshold for tree in cut))
         claimed = [_restaged(query, tree, Stage(region, threshold), known) for tree in cut]
         if all(tree is not None for tree in claimed):
             found = tuple(tree for tree in claimed if tree is not None)

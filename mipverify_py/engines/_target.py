@@ -60,7 +60,7 @@ class OpenNode:
 
 
 class TargetSearch(ABC):
-    """Searches for a proof that f_j - f_c < threshold on a box, for one target j; keeps all it has when the box shrinks.
+    """Searches for a proof that f_j - f_c < threshold on a box, for one target j; keeps its work when the box shrinks.
 
     It finds no witnesses itself: it returns points, and whoever drives it tries them and shrinks the box.
     Deterministic: equal calls give equal trees, whatever else runs.
@@ -87,4 +87,4 @@ class TargetSearch(ABC):
 
     @abstractmethod
     def reopen(self, leaves: list[int]) -> None:
-        """Takes leaves back whose bound did not survive `replay`: they are bounded again with more room for rounding."""
+        """Takes back leaves whose bound did not survive `replay`, to be bounded with more room for rounding."""

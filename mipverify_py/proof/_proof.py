@@ -43,7 +43,7 @@ class Units:
 class Plane:
     """An upper plane of one unit:  max(z, 0) <= coefficients . v[entries] + D  for v its direct inputs.
 
-    The direct inputs are the values of the nodes that the unit's pre-activation is an affine map of, one after the other
+    The direct inputs are the values of the nodes that the unit's pre-activation is an affine map of, one after another
     (`DirectInputs`). Any coefficients are valid with  D = max over the box of v of  max(z, 0) - coefficients . v,
     which is a maximum of two linear functions; so D is not stored, and a plane cannot be wrong, only useless. The
     planes used are facets of the unit's convex hull (Anderson et al., 2020).
@@ -63,8 +63,9 @@ class Plane:
 class Multipliers:
     """Dual variables of one node. Every choice gives a valid upper bound of f_j - f_c; a good choice a tight one.
 
-    In the backward pass a unit that is neither split nor stable and has coefficient A is replaced, if A < 0, by its lower
-    line alpha z, and if A > 0 by the upper lines weighted with `weights`, the triangle's line s z + t taking what they leave of 1.
+    In the backward pass a unit that is neither split nor stable and has coefficient A is replaced, if A < 0, by its
+    lower line alpha z, and if A > 0 by the upper lines weighted with `weights`; the triangle's line s z + t takes what
+    they leave of 1.
 
     Attributes:
         alpha: slope of the lower line per unit, in [0, 1], shape (units,).
@@ -91,11 +92,11 @@ class ProofNode:
         sign: +1 for z >= 0, -1 for z <= 0, 0 for the root.
         stage: number of the stage under which its numbers below hold.
         multipliers: for its bound; None where the region is empty at once.
-        gammas: shape (2, units): multipliers >= 0 with which the linear upper bound L >= threshold of the target tightens
-            the lower (row 0) and upper (row 1) pre-activation bounds of the units that are affine in the input; entries of
-            other units are ignored. None where nothing was tightened. 0 leaves a bound as it is.
-        children: numbers of both children, of the only child, which takes over the whole tightened region (unit -1, sign 0),
-            or none for a leaf.
+        gammas: shape (2, units): multipliers >= 0 with which the linear upper bound L >= threshold of the target
+            tightens the lower (row 0) and upper (row 1) pre-activation bounds of the units that are affine in the
+            input; entries of other units are ignored. None where nothing was tightened. 0 leaves a bound as it is.
+        children: numbers of both children, or of the only child, which takes over the whole tightened region (unit -1,
+            sign 0), or none for a leaf.
     """
 
     parent: int

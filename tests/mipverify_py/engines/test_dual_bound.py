@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -86,7 +88,7 @@ def relaxation_optimum(problem: Problem, target: int) -> float:
 
 class TestTruth:
     @pytest.mark.parametrize("family", FAMILIES)
-    @settings(max_examples=25)
+    @settings(max_examples=12)
     @given(seed=seeds, steps=st.sampled_from([1, 2, 12]))
     def test_forms_are_above_the_margin_on_their_nodes(self, family: str, seed: int, steps: int) -> None:
         rng = np.random.default_rng(seed)
@@ -98,7 +100,7 @@ class TestTruth:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_bounds_of_the_whole_box_are_never_below_the_maximum(self, family: str) -> None:
-        for seed in range(6):
+        for seed in range(3):
             rng = np.random.default_rng(seed)
             problem = random_problem(family, seed)
             for row, target in enumerate(problem.targets):
@@ -139,20 +141,20 @@ class TestSteps:
         pools = plane_pools(problem, 0, samples(rng, problem.box, 1))
         batch, bounder = random_batch(rng, problem, 0, 4, pools), DualBounder(problem)
         values = [bounder.optimise(batch, pools, steps, NEVER).value for steps in (1, 2, 5, 20)]
-        for fewer, more in zip(values, values[1:], strict=False):
+        for fewer, more in pairwise(values):
             assert bool((more <= fewer).all())
         again = bounder.optimise(bounder.optimise(batch, pools, 20, NEVER).batch, pools, 1, NEVER)
         torch.testing.assert_close(again.value, values[-1], rtol=1e-12, atol=1e-12)
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_many_steps_reach_the_optimum_of_the_triangle_relaxation(self, family: str) -> None:
-        for seed in range(5):
+        for seed in range(3):
             problem = random_problem(family, seed)
             batch, bounder = (
                 random_batch(np.random.default_rng(seed), problem, 0, 1, {}, split=0.0),
                 DualBounder(problem),
             )
-            for _ in range(8):
+            for _ in range(4):
                 bounded = bounder.optimise(batch, {}, 100, NEVER)
                 batch = bounded.batch
             optimum = relaxation_optimum(problem, problem.targets[0])
@@ -178,7 +180,7 @@ class TestSteps:
 class TestRows:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_node_alone_has_the_bound_that_it_has_in_a_batch(self, family: str) -> None:
-        for seed in range(4):
+        for seed in range(2):
             rng = np.random.default_rng(seed)
             problem = random_problem(family, seed)
             pools = plane_pools(problem, 0, samples(rng, problem.box, 1))
@@ -200,16 +202,14 @@ class TestRows:
     def test_closed_nodes_are_left_alone_and_keep_a_point_in_the_box(self) -> None:
         problem, rng = wide_problem(5), np.random.default_rng(0)
         batch, bounder = random_batch(rng, problem, 0, 12, {}), DualBounder(problem)
-        values = bounder.optimise(batch, {}, 6, NEVER).value
-        threshold = float(values.quantile(0.6))
+        bounder.move(Bounds(np.full(12, 0.5), np.ones(12)))
+        threshold = float(bounder.optimise(batch, {}, 5, NEVER).value.quantile(0.6))
         bounded = bounder.optimise(batch, {}, 40, threshold)
         closed = bounded.value < threshold - bounder.slack(bounded)
         assert 3 < int(closed.sum()) < 12
         full = bounder.optimise(batch, {}, 40, NEVER).value
         assert bool((bounded.value >= full - 1e-9).all()) and bool((bounded.value > full + 1e-6)[closed].any())
-        assert float(bounded.point.abs().max()) <= 1.0 + 1e-12
-        distance = (bounded.point - bounder.optimise(batch, {}, 6, NEVER).point).abs().amax(1)
-        assert float(distance[closed].max()) < 1.0
+        assert 0.5 - 1e-12 <= float(bounded.point.min()) <= float(bounded.point.max()) <= 1.0 + 1e-12
 
     def test_caution_keeps_nodes_that_are_barely_below_the_threshold(self) -> None:
         problem, rng = wide_problem(6), np.random.default_rng(0)
