@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +33,7 @@ class Progress:
         self._adds_lines = not quiet and not self._on_terminal
         self._images: dict[int, _Image] = {}
         self._live: Live | None = None
+        self._writer: _Writer | None = None
 
     def begin(self, position: int) -> None:
         """Image number `position` (from 0) of the run is being worked on."""
@@ -39,20 +41,18 @@ class Progress:
         place = f"index {self._indices[position]}" + (f" ({position + 1} of {total})" if total > 1 else "")
         self._images[position] = _Image(place)
         self._show()
+        if self._adds_lines and self._writer is None:
+            self._writer = _Writer(self._images)
 
     def update(self, position: int, bracket: Bracket) -> None:
         """Its bracket is now this."""
-        line = self._images[position].update(bracket)
-        if line is not None and self._adds_lines:
-            with suppress(OSError):  # a full disk under the log must not cost the results
-                sys.stderr.write(f"{line}\n")
-                sys.stderr.flush()
+        self._images[position].bracket = bracket
 
     def end(self, position: int) -> None:
         """It is not being worked on any more."""
         self._images.pop(position, None)
         if not self._images:
-            self._hide()
+            self.close()
 
     @contextmanager
     def image(self, position: int) -> Iterator[Callable[[Bracket], None]]:
@@ -74,6 +74,9 @@ class Progress:
         """Forgets all images; nothing is left on the terminal."""
         self._images.clear()
         self._hide()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _show(self) -> None:
         if self._on_terminal and self._live is None and self._images:
@@ -92,28 +95,51 @@ class Progress:
 
 
 class _Image:
-    """The bracket of one image and when it was last written."""
+    """The bracket of one image and what was last written of it."""
 
     def __init__(self, place: str) -> None:
-        self._place, self._bracket = place, Bracket(None, None)
-        self._began = self._written = time.monotonic()
+        self.bracket = Bracket(None, None)
+        self._place, self._written, self._began = place, "", time.monotonic()
         self._spinner = Spinner("dots")
-
-    def update(self, bracket: Bracket) -> str | None:
-        """Takes the bracket in; returns a line if it is news and it is time for one."""
-        known, self._bracket = bracket_words(self._bracket), bracket
-        if time.monotonic() - self._written < SECONDS_BETWEEN_LINES or bracket_words(bracket) == known:
-            return None
-        self._written = time.monotonic()
-        return self._line()
 
     def spinner(self) -> Spinner:
         self._spinner.update(text=self._line())
         return self._spinner
 
+    def news(self) -> str | None:
+        """A line if the image is not done soon and its bracket is not the one that was written last."""
+        words = bracket_words(self.bracket)
+        if words == self._written or time.monotonic() - self._began < SECONDS_BETWEEN_LINES:
+            return None
+        self._written = words
+        return self._line()
+
     def _line(self) -> str:
         elapsed = seconds(time.monotonic() - self._began)
-        return f"{self._place}: {bracket_words(self._bracket)}{elapsed}"
+        return f"{self._place}: {bracket_words(self.bracket)}{elapsed}"
+
+
+class _Writer:
+    """A thread that writes the news of all images now and then: a bracket may be known early and then stand still."""
+
+    def __init__(self, images: dict[int, _Image]) -> None:
+        self._images, self._closed = images, threading.Event()
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._closed.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._closed.wait(SECONDS_BETWEEN_LINES):
+            lines = [line for image in list(self._images.values()) if (line := image.news()) is not None]
+            if not lines:
+                continue
+            with suppress(OSError):  # a full disk under the log must not cost the results
+                sys.stderr.write("".join(f"{line}\n" for line in lines))
+                sys.stderr.flush()
 
 
 def bracket_words(bracket: Bracket) -> str:

@@ -13,7 +13,7 @@ from mipverify_py.engines._cut_bound import BackwardPass, Proved, State, crown_d
 from mipverify_py.engines._cuts import Separation
 from mipverify_py.engines._node_lp import NodeLp
 from mipverify_py.engines._problem import Problem
-from mipverify_py.engines._target import Status, Step, TargetSearch
+from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
 from mipverify_py.proof import Index, Multipliers, Plane, ProofNode, Stage, Tree
 from onnx_models import Array
@@ -120,6 +120,14 @@ class CutSearch(TargetSearch):
         self._open: dict[int, _Node] = {0: root}
         self._closed: dict[int, _Node] = {}
 
+    @classmethod
+    def adopt(cls, problem: Problem, tree: Tree, nodes: list[OpenNode], bounds: NetworkBounds) -> CutSearch:
+        """Goes on with a tree that another search began on this problem; `bounds` are over its last stage's box."""
+        search = cls(problem, tree.target, tree.stages[-1].threshold)
+        search.tree, search._bounds, search._units = tree, bounds, problem.unit_bounds(bounds)
+        search._open = {n.number: _Node(n.number, n.lower, n.upper, n.signs, n.bound, ROOM, n.gammas) for n in nodes}
+        return search
+
     @property
     def bound(self) -> float:
         """Upper bound of f_j - f_c over the box; -inf without open nodes."""
@@ -144,7 +152,7 @@ class CutSearch(TargetSearch):
         except BaseException:  # the LP may be between two nodes: start a new one
             self._lp = None
             raise
-        return Step(self._status(), done, self._ranked(points))
+        return Step(self.status, done, self._ranked(points))
 
     def restrict(self, bounds: NetworkBounds, threshold: float) -> None:
         """Goes on with a smaller box and, or, a larger threshold; the LP and all its cuts are kept."""
@@ -196,7 +204,9 @@ class CutSearch(TargetSearch):
         """The newest open node: its LP differs least from the last one."""
         return next((node for node in reversed(self._open.values()) if not node.stuck), None)
 
-    def _status(self) -> Status:
+    @property
+    def status(self) -> Status:
+        """Where the search stands."""
         if not self._open:
             return Status.PROVED
         return Status.STUCK if all(node.stuck for node in self._open.values()) else Status.OPEN

@@ -196,6 +196,23 @@ class LayerPlanes:
         kept[rows, slot[:, 0]] = coefficients
         self._pool = _Pool(kept, pool.offset.scatter(1, slot, offset), numbers, births)
 
+    def fitted(self, mu: Tensor, births: Count) -> Tensor:
+        """Weights for the planes as they are now: new ones get a tenth, what gave way goes to the line."""
+        import torch
+
+        if births is self.births:
+            return mu
+        old = births.shape[1]
+        fresh = np.ones(self.births.shape, bool)
+        fresh[:, :old] = births != self.births[:, :old]
+        new = torch.from_numpy(fresh).to(mu)
+        kept = mu[:, 1:] * (1.0 - new[:, :old])
+        line = mu[:, :1] + (mu[:, 1:] - kept).sum(1, keepdim=True)
+        kept = torch.cat([line, kept, kept.new_zeros(len(kept), self.count - old)], 1)
+        count = new.sum(1, keepdim=True)
+        share = 0.1 * (count > 0).to(mu)
+        return (1.0 - share) * kept + share * torch.cat([torch.zeros_like(line), new / count.clamp(min=1)], 1)
+
     def record(self, tree: Tree, used: tuple[Index, Index]) -> None:
         """Gives the planes at positions (unit, plane) that have none yet a number in the tree's list."""
         new = self.numbers[used] < 0

@@ -237,14 +237,14 @@ class DualSearch(TargetSearch):
         return points
 
     def _settle(self, bounded: Bounded, left: _Left) -> None:
-        """Better bounds of settled nodes: more steps, from the solution of a linear program where all units are fixed."""
+        """Better bounds of settled nodes: more steps, from a linear program's solution where all units are fixed."""
         import torch
 
         which = left.rows[left.choice.settled]
         part = bounded.batch.rows(which)
         row, box = self._problem.targets.index(self.target), self._bounds.nodes[0]
         signs, lower = part.signs.cpu().numpy(), part.lower.cpu().numpy()
-        for k in (left.choice.unit[left.choice.settled] < 0).nonzero()[:, 0].tolist():
+        for k in (~_free(part).any(1)).nonzero()[:, 0].tolist():
             beta = cell_beta(self._problem, row, box, signs[k], lower[k])
             if beta is not None:
                 part.beta[k] = torch.from_numpy(beta)
@@ -269,7 +269,7 @@ class DualSearch(TargetSearch):
         def stacked(name: str) -> Tensor:
             return torch.stack([getattr(n, name) for n in nodes])
 
-        mu = {k: torch.stack([_fitted(n.mu[k], n.births[k], p) for n in nodes]) for k, p in self._planes.items()}
+        mu = {k: torch.stack([p.fitted(n.mu[k], n.births[k]) for n in nodes]) for k, p in self._planes.items()}
         margin = self._margin[None].expand(len(nodes), -1)
         constant = self._margin.new_full((len(nodes),), self._constant)
         return Batch(
@@ -303,7 +303,7 @@ class DualSearch(TargetSearch):
         for k, planes in self._planes.items():
             births, weights = planes.births, bounded.batch.mu[k]
             planes.add(planes.separate(bounded.point[0]), weights[0, :, 1:])
-            mu[k] = torch.stack([_fitted(w, births, planes) for w in weights])
+            mu[k] = torch.stack([planes.fitted(w, births) for w in weights])
         return replace(bounded.batch, mu=mu)
 
     def _tighten(self, inner: Bounded, nodes: list[_Node]) -> tuple[Tensor, Tensor, Tensor]:
@@ -342,7 +342,7 @@ class DualSearch(TargetSearch):
         born, stuck, batch = dict[int, _Node](), dict[int, _Node](), left.bounded.batch
         empty = (left.lower > left.upper).any(1).tolist()
         units, values, used = left.choice.unit.tolist(), left.bounded.value.tolist(), left.gammas.cpu().numpy()
-        births = {k: p.births for k, p in self._planes.items()}
+        births, free = {k: p.births for k, p in self._planes.items()}, _free(batch).any(1).tolist()
         for row, node in enumerate(nodes):
             entry, unit = self.tree.nodes[node.number], units[row]
             # Cloned, so that a node that stays open for long does not keep its whole batch.
@@ -354,38 +354,33 @@ class DualSearch(TargetSearch):
                 mu={k: m[row].clone() for k, m in batch.mu.items()},
                 births=births,
             )
-            if empty[row]:
-                entry.gammas = used[row]
-            elif unit < 0:
+            if unit < 0 and not empty[row] and not free[row]:
                 stuck[node.number] = replace(found, beta=found.beta.clone())
-            else:
-                entry.gammas = used[row]
-                gammas = left.gammas[row].clone()
-                for side, (number, sign) in enumerate(zip(self.tree.split(node.number, unit), (1, -1), strict=True)):
-                    signs, low, high = batch.signs[row].clone(), left.lower[row].clone(), left.upper[row].clone()
-                    beta = found.beta.clone()
+                continue
+            entry.gammas = used[row]
+            if empty[row]:
+                continue
+            # Where tightening fixed the last units, an only child is bounded with what it found.
+            halves = ((self.tree.refine(node.number), 0),) if unit < 0 else _halves(self.tree, node.number, unit)
+            for side, (number, sign) in enumerate(halves):
+                signs, low, high = batch.signs[row].clone(), left.lower[row].clone(), left.upper[row].clone()
+                beta = found.beta.clone()
+                if sign:
                     signs[unit], beta[unit] = sign, left.choice.beta[row, side]
                     (low if sign > 0 else high)[unit] = 0.0
-                    self.tree.nodes[number].stage = entry.stage
-                    born[number] = replace(
-                        found, number=number, signs=signs, lower=low, upper=high, beta=beta, gammas=gammas
-                    )
+                self.tree.nodes[number].stage = entry.stage
+                gammas = left.gammas[row].clone()
+                born[number] = replace(
+                    found, number=number, signs=signs, lower=low, upper=high, beta=beta, gammas=gammas
+                )
         return born, stuck
 
 
-def _fitted(mu: Tensor, births: Count, planes: LayerPlanes) -> Tensor:
-    """Weights for the planes as they are now: new ones get a tenth, what gave way goes to the line."""
-    import torch
+def _free(batch: Batch) -> Tensor:
+    """Which units are neither split nor stable, shape (B, units)."""
+    return (batch.signs == 0) & (batch.lower < 0) & (batch.upper > 0)
 
-    if births is planes.births:
-        return mu
-    old = births.shape[1]
-    fresh = np.ones(planes.births.shape, bool)
-    fresh[:, :old] = births != planes.births[:, :old]
-    new = torch.from_numpy(fresh).to(mu)
-    kept = mu[:, 1:] * (1.0 - new[:, :old])
-    line = mu[:, :1] + (mu[:, 1:] - kept).sum(1, keepdim=True)
-    kept = torch.cat([line, kept, kept.new_zeros(len(kept), planes.count - old)], 1)
-    count = new.sum(1, keepdim=True)
-    share = 0.1 * (count > 0).to(mu)
-    return (1.0 - share) * kept + share * torch.cat([torch.zeros_like(line), new / count.clamp(min=1)], 1)
+
+def _halves(tree: Tree, number: int, unit: int) -> tuple[tuple[int, int], ...]:
+    """Numbers and signs of a node's new children."""
+    return tuple(zip(tree.split(number, unit), (1, -1), strict=True))

@@ -17,7 +17,9 @@ from mipverify_py._attack import ball
 from mipverify_py._enums import Evidence, Objective, StopReason
 from mipverify_py._search import Search
 from mipverify_py.engines._choose import Searches
-from mipverify_py.engines._problem import Problem, compile_problem
+from mipverify_py.engines._cut_search import CutSearch
+from mipverify_py.engines._dual_search import DualSearch
+from mipverify_py.engines._problem import compile_problem
 from mipverify_py.engines._salvage import proof_below, proof_within, proof_without_trees
 from mipverify_py.engines._screen import screen
 from mipverify_py.engines._target import Status, Step, TargetSearch
@@ -74,8 +76,8 @@ class NativeEngine:
                     self._search.prove(self._query.clearance)
                 if self._done():
                     return
-                problem = self._begin()
-                self._rounds_of(problem)
+                self._begin()
+                self._rounds_of()
             except KeyboardInterrupt:
                 self._salvage()
                 raise
@@ -107,13 +109,14 @@ class NativeEngine:
         search = self._search
         return search.closed or (not self._closest and not self._worst and search.witness is not None)
 
-    def _begin(self) -> Problem:
+    def _begin(self) -> None:
         """Compiles the query over its region, and opens a search for every target that one bound does not exclude."""
         query = self._query
         self._region, self._threshold = self._claim()
         problem = compile_problem(
             query.network, query.reference, query.target_classes, self._region, self._known(self._region)
         )
+        self._problem = problem
         counts = problem.bounds.unstable_counts(query.network)
         sizes = [query.network.nodes[i].size for i in query.network.relu_indices]
         self._unstable = counts, tuple(size - count for size, count in zip(sizes, counts, strict=True))
@@ -128,7 +131,6 @@ class NativeEngine:
                 self._open[target] = self._searches.open(target)
         self._try(bounded.point.cpu().numpy()[order[:DIVES]])
         self._shrink()
-        return problem
 
     def _shrink(self) -> None:
         """Passes a better witness or margin on to every open search."""
@@ -144,7 +146,7 @@ class NativeEngine:
 
     # ------------------------------------------------------------------------------------------------------ the search
 
-    def _rounds_of(self, problem: Problem) -> None:
+    def _rounds_of(self) -> None:
         """Gives every open target its nodes, round after round."""
         quantum = FIRST_QUANTUM
         with ExitStack() as stack:
@@ -157,11 +159,16 @@ class NativeEngine:
                 for target, step in zip(targets, steps, strict=True):
                     self._settle(target, step)
                 self._try(_interleaved([step.points for step in steps]))
-                if self._open and all(step.status is Status.STUCK for step in steps):
+                if self._open and all(self._is_stuck(target) for target in self._open):
+                    self._search.stop(StopReason.NUMERICAL, "floats cannot decide what is left of the proof")
                     break
                 self._shrink()
                 self._show_progress()
                 quantum = min(2 * quantum, LARGEST_QUANTUM)
+
+    def _is_stuck(self, target: int) -> bool:
+        search = self._open[target]
+        return isinstance(search, CutSearch) and search.status is Status.STUCK
 
     def _advance(self, nodes: int, target: int) -> Step:
         return self._open[target].advance(nodes, self._search.deadline)
@@ -187,7 +194,14 @@ class NativeEngine:
                 search.prove(self._early[0])
 
     def _settle(self, target: int, step: Step) -> None:
-        """Replays a tree whose search says that it is complete; only the replay's word counts."""
+        """Replays a tree whose search says that it is complete; only the replay's word counts.
+
+        Nodes at which the duals are stuck go on as linear programs.
+        """
+        search = self._open[target]
+        if step.status is Status.STUCK and isinstance(search, DualSearch):
+            nodes, bounds = search.hand_over(), self._known(self._region)
+            self._open[target] = CutSearch.adopt(self._problem, search.tree, nodes, bounds)
         if step.status is not Status.PROVED:
             return
         failing = self._take_proved(self._open[target].tree)

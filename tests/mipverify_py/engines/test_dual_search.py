@@ -233,10 +233,8 @@ class TestHandOver:
         for node in found:
             entry = search.tree.nodes[node.number]
             assert not entry.children and node.signs.dtype == np.int8 and node.gammas.shape == (2, problem.unit_count)
-            path, number = {}, node.number
-            while number > 0:
-                path[search.tree.nodes[number].unit] = search.tree.nodes[number].sign
-                number = search.tree.nodes[number].parent
+            above = [search.tree.nodes[k] for k in lineage(search.tree, node.number)]
+            path = {entry.unit: entry.sign for entry in above if entry.sign}
             assert {int(k): int(node.signs[k]) for k in np.flatnonzero(node.signs)} == path
             for unit, sign in path.items():
                 assert node.lower[unit] >= 0 if sign > 0 else node.upper[unit] <= 0
@@ -319,7 +317,7 @@ class TestInterruption:
         threshold = true_maximum(problem, 1) + 1e-3
         fired, line = True, 0
         while fired:
-            line += 3
+            line += 5
             search = DualSearch(problem, 1, threshold, DualBounder(problem))
             search.advance(start, None)
             interrupter, before = Interrupter(line), sys.gettrace()
@@ -333,7 +331,7 @@ class TestInterruption:
             fired = interrupter.fired
             left = set(search._open) | set(search._stuck)
             assert all(left & lineage(search.tree, number) for number in failures(problem, search.tree))
-            if line % 50 < 3:
+            if line % 50 == 0:
                 advanced(search)
                 assert search.status is Status.PROVED and failures(problem, search.tree) == []
         assert line > 100
