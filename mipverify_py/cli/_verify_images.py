@@ -99,6 +99,8 @@ def _answer_all(questions: Questions, report: Report, file: WitnessFile | None) 
             if answer.exit_code is ExitCode.REPLAY_FAILED:
                 detail = found.result.stop_detail.removesuffix(".")
                 complain(f"index {answer.index}: {detail}. This is a bug; please report the model.")
+    if len(codes) < len(indices):  # also where those under way could still finish
+        codes.append(ExitCode.INTERRUPTED)
     report.end()
     return worst(codes)
 

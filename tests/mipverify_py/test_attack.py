@@ -80,7 +80,7 @@ def test_nearest_ends_near_the_truth() -> None:
     rng = np.random.default_rng(0)
     excesses: list[float] = []
     while len(excesses) < 40:
-        network = random_network(rng)
+        network = random_network(rng, max_relus=6)
         query = Query(network, random_inputs(rng, network, 1).reshape(-1))
         truth = nearest_adversarial(
             network, query.x0, query.target_classes, query.reference, lower=query.box.lower, upper=query.box.upper
@@ -94,7 +94,7 @@ def test_nearest_ends_near_the_truth() -> None:
 def test_within_and_largest_margin_stay_in_the_box() -> None:
     rng = np.random.default_rng(2)
     for _ in range(20):
-        network = random_network(rng)
+        network = random_network(rng, max_relus=6)
         query = Query(network, random_inputs(rng, network, 1).reshape(-1))
         box = ball(query, 0.3)
         attack = GradientAttack(query, Options(restarts=2))

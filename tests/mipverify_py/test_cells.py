@@ -54,7 +54,7 @@ def truth_of(query: Query) -> float | None:
 
 
 def random_case(rng: np.random.Generator) -> Case | None:
-    network = random_network(rng)
+    network = random_network(rng, max_relus=6)
     query = Query(network, random_inputs(rng, network, 1).reshape(-1))
     truth, start = truth_of(query), far_point(query, rng)
     return None if truth is None or start is None or truth < 1e-6 else Case(query, truth, start)
@@ -62,10 +62,10 @@ def random_case(rng: np.random.Generator) -> Case | None:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    """30 questions of all families, always the same."""
+    """25 questions of all families, always the same."""
     rng = np.random.default_rng(0)
     found: list[Case] = []
-    while len(found) < 30:
+    while len(found) < 25:
         case = random_case(rng)
         found += [] if case is None else [case]
     return found
@@ -79,7 +79,7 @@ def distance(query: Query, point: Array) -> float:
     return float(np.abs(point - query.x0).max())
 
 
-# ------------------------------------------------------------------------------------------------------------- the cell LP
+# ---------------------------------------------------------------------------------------------------------- the cell LP
 
 
 @settings(max_examples=30, deadline=None)
@@ -144,7 +144,7 @@ def test_a_climb_ends_where_no_neighbour_is_higher(network: ReluNetwork, seed: i
 
 
 def test_the_gain_of_a_unit_is_the_slope_beyond_it() -> None:
-    """f_1 - f_0 = relu(x - 0.5) + 0.25 x - 1: in the cell x <= 0.5 the optimum is the kink, beyond it the slope 1.25."""
+    """f_1 - f_0 = relu(x - 0.5) + x / 4 - 1: in the cell x <= 0.5 the kink is the optimum, beyond it the slope is 1.25."""
     builder = NetworkBuilder((1,))
     hidden = builder.relu(builder.affine([0], [DenseMap(np.ones((1, 1)))], np.array([-0.5])))
     rise = DenseMap(np.array([[0.0], [1.0]])), DenseMap(np.array([[0.0], [0.25]]))
@@ -160,7 +160,7 @@ def test_the_gain_of_a_unit_is_the_slope_beyond_it() -> None:
     assert top is not None and top.point.tolist() == [1.0] and abs(top.margin + 0.25) < 1e-12
 
 
-# ----------------------------------------------------------------------------------------------------------------- descend
+# -------------------------------------------------------------------------------------------------------------- descend
 
 
 @settings(max_examples=40, deadline=None)
@@ -235,7 +235,7 @@ def test_the_only_cell_is_solved_exactly() -> None:
 )
 def test_every_part_of_the_query_counts(changes: dict[str, object]) -> None:
     exact, asked = 0, 0
-    for seed in range(12):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         builder = NetworkBuilder((4,))
         hidden = builder.relu(builder.affine([0], [DenseMap(rng.normal(size=(6, 4)))], rng.normal(size=6) * 0.3))
@@ -263,7 +263,7 @@ def test_the_seed_decides(cases: list[Case]) -> None:
     assert first is not None and second is not None and np.array_equal(first, second)
 
 
-# --------------------------------------------------------------------------------------------------------- dive and ascend
+# ------------------------------------------------------------------------------------------------------ dive and ascend
 
 
 def test_dives_find_points_within_the_radius(cases: list[Case]) -> None:
@@ -313,7 +313,7 @@ def test_ascending_stops_at_enough(cases: list[Case]) -> None:
         assert margin_at(query, search.ascend(query.x0, enough=query.margin)) >= min(top, query.margin) - 1e-6
 
 
-# ---------------------------------------------------------------------------------------------------------------- the edges
+# ------------------------------------------------------------------------------------------------------------ the edges
 
 
 def test_a_passed_deadline_or_no_budget_stops_at_once(cases: list[Case]) -> None:

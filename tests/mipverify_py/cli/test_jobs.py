@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,21 @@ def test_jobs_are_shared_between_images_and_targets(
     monkeypatch.setattr(_verify_images, "answer_in_workers", spy)
     run(["model.onnx", "batch.npy", "--quiet", "--jobs", str(jobs)])
     assert seen == [(workers, each)]
+
+
+def test_a_run_that_stops_early_was_interrupted(
+    inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C may come when the images under way are about to be solved: what is missing says so."""
+    real = _crew.answer_in_workers
+
+    def one(*rest: Any, **keywords: Any) -> Generator[tuple[int, Query, Found], None, None]:
+        with closing(real(*rest, **keywords)) as images:
+            yield next(images)
+
+    monkeypatch.setattr(_verify_images, "answer_in_workers", one)
+    code, [record], _ = answers(capsys, "model.onnx", "batch.npy", *MIP, "--jobs", "2")
+    assert (code, record["index"], record["stop_reason"]) == (ExitCode.INTERRUPTED, 0, "solved")
 
 
 KILLED_ONCE = """

@@ -98,10 +98,16 @@ def test_a_misclassified_image_has_distance_zero_and_says_so(records: Any) -> No
 
 
 def test_no_time_leaves_it_unknown(records: Any) -> None:
-    code, [record] = records("model.onnx", "x.npy", "--timeout", "1e-9")
+    code, [record] = records("model.onnx", "x.npy", "--engine", "mip", "--timeout", "1e-9")
     assert (code, record["verdict"], record["stop_reason"]) == (ExitCode.UNKNOWN, "unknown", "time_limit")
     assert record["lower"] is record["upper"] is record["evidence"] is None
     assert record["options"]["time_limit"] == 1e-9
+
+
+def test_no_time_for_a_native_engine(records: Any) -> None:
+    code, [record] = records("model.onnx", "x.npy", "--timeout", "1e-9")
+    assert (code, record["stop_reason"]) == (ExitCode.UNKNOWN, "time_limit")
+    assert record["lower"] is None or record["lower"] < record["upper"]
 
 
 def test_a_larger_domain_can_only_come_nearer(records: Any) -> None:

@@ -154,7 +154,7 @@ class TestSteps:
                 random_batch(np.random.default_rng(seed), problem, 0, 1, {}, split=0.0),
                 DualBounder(problem),
             )
-            for _ in range(4):
+            for _ in range(8):
                 bounded = bounder.optimise(batch, {}, 100, NEVER)
                 batch = bounded.batch
             optimum = relaxation_optimum(problem, problem.targets[0])
