@@ -36,7 +36,7 @@ NATIVE = ("auto", "cuts", "duals")
 
 
 def wide_question(seed: int = 3) -> tuple[ReluNetwork, Array]:
-    """One dense hidden layer whose units read more inputs than `WIDE_FIELD`, and an input whose distance takes trees."""
+    """One dense hidden layer whose units read more inputs than `WIDE_FIELD`; the distance takes trees."""
     rng = np.random.default_rng(seed)
     builder = NetworkBuilder((110,))
     weight, output = rng.normal(size=(28, 110)) / np.sqrt(110), rng.normal(size=(4, 28))
