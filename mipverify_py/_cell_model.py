@@ -26,7 +26,7 @@ LARGEST = 5_000_000
 """Most coefficients of an LP that is still built: a larger one takes seconds to load and to solve."""
 
 FLIPS = 200
-"""Most cells that one climb visits; on MNIST and digits networks it visits 1 to 5."""
+"""Most cells that one climb visits; on MNIST and digits networks it visits 1 to 5 of them."""
 
 GAIN = 1e-9
 """Least gain for which a unit is flipped, as a share of the largest margin's slope in the radius."""

@@ -25,13 +25,13 @@ AIMS = 6
 """How often the aim may be raised, 4 times each, when a point misses the margin all the same."""
 
 NEWTON_STEPS = 60
-"""Most radii that one descent tries; on MNIST and digits networks it tries 2 to 6."""
+"""Most radii that one descent tries; on MNIST and digits networks it tries 1 to 3."""
 
 BISECTIONS = 12
 """Most radii of one descent that Newton's method does not choose, where the margin does not grow with the radius."""
 
 DESCENTS = 100
-"""Most descents of one search, each from a nearer point than the last; on MNIST and digits networks 1 to 10."""
+"""Most descents of one search, each from a nearer point than the last; on MNIST and digits networks 1 to 9."""
 
 BACK = 1e-6
 """The search for other minima looks for points that are nearer by this share of the distance."""
@@ -113,7 +113,7 @@ class CellSearch:
         model = self._model(ball(self._query, self._distance(point)))
         if model is None or passed(until):
             return None
-        best, aim = self._settle(model, point, until)
+        best, aim = self._newton(model, point, until)
         for _ in range(DESCENTS):
             if passed(until):
                 break
@@ -122,10 +122,18 @@ class CellSearch:
             found = self._nearer(task, best)
             if found is None:
                 break
-            settled, aim = self._settle(model, found, until)
+            settled, aim = self._newton(model, found, until)
             if self._distance(settled) >= self._distance(best):
                 break
             best = settled
+        return best if self._distance(best) < self._distance(point) else None
+
+    def settle(self, point: Array, deadline: float | None = None) -> Array | None:
+        """What `descend` gives without kicks: the nearest point that the LPs of neighbouring cells lead to, or None."""
+        model = self._model(ball(self._query, self._distance(point)))
+        if model is None or passed(deadline):
+            return None
+        best, _ = self._newton(model, point, deadline)
         return best if self._distance(best) < self._distance(point) else None
 
     def dive(
@@ -188,7 +196,7 @@ class CellSearch:
                 best, value = found, self._margin(found)
         return best
 
-    def _settle(self, model: CellModel, point: Array, until: float | None) -> tuple[Array, float]:
+    def _newton(self, model: CellModel, point: Array, until: float | None) -> tuple[Array, float]:
         """The nearest local minimum by LPs from `point`, which reaches the margin, and the aim in logit units.
 
         Newton's method on M(r): from above one step leads to or below the root, from below every step stays there. As

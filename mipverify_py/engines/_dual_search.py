@@ -84,6 +84,7 @@ class _Left:
         lower: tightened.
         upper: tightened; crossed where the node is empty.
         gammas: what tightened them.
+        leads: where to start below them.
         choice: what to split.
     """
 
@@ -92,6 +93,7 @@ class _Left:
     lower: Tensor
     upper: Tensor
     gammas: Tensor
+    leads: Tensor
     choice: Choice
 
 
@@ -257,8 +259,8 @@ class DualSearch(TargetSearch):
         excess = bounded.value - self._threshold
         rows = (excess >= -self._caution * self._bounder.slack(bounded)).nonzero()[:, 0]
         inner = bounded.rows(rows)
-        lower, upper, gammas = self._tighten(inner, [nodes[k] for k in rows.tolist()])
-        return _Left(rows, inner, lower, upper, gammas, self._branching.choose(inner, lower, upper, self._threshold))
+        found = self._tighten(inner, [nodes[k] for k in rows.tolist()])
+        return _Left(rows, inner, *found, self._branching.choose(inner, *found[:2], self._threshold))
 
     def _optimise(self, batch: Batch, steps: int) -> Bounded:
         return self._bounder.optimise(batch, self._planes, steps, self._threshold, self._caution)
@@ -306,12 +308,13 @@ class DualSearch(TargetSearch):
             mu[k] = torch.stack([planes.fitted(w, births) for w in weights])
         return replace(bounded.batch, mu=mu)
 
-    def _tighten(self, inner: Bounded, nodes: list[_Node]) -> tuple[Tensor, Tensor, Tensor]:
+    def _tighten(self, inner: Bounded, nodes: list[_Node]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         import torch
 
         batch = inner.batch
         if not nodes:
-            return batch.lower, batch.upper, batch.lower.new_zeros(0, 2, batch.lower.shape[1])
+            none = batch.lower.new_zeros(0, 2, batch.lower.shape[1])
+            return batch.lower, batch.upper, none, none
         gammas = torch.stack([n.gammas for n in nodes])
         self._downward = not self._downward
         # Room for rounding as in closing a node: the proof's L is rounded outward, and a gamma may be large.
@@ -369,7 +372,7 @@ class DualSearch(TargetSearch):
                     signs[unit], beta[unit] = sign, left.choice.beta[row, side]
                     (low if sign > 0 else high)[unit] = 0.0
                 self.tree.nodes[number].stage = entry.stage
-                gammas = left.gammas[row].clone()
+                gammas = left.leads[row].clone()
                 born[number] = replace(
                     found, number=number, signs=signs, lower=low, upper=high, beta=beta, gammas=gammas
                 )

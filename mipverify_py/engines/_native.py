@@ -65,7 +65,7 @@ class NativeEngine:
         self._radius = 0.0
         self._early: tuple[float, Proof | None] | None = None
         self._unstable: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-        self._rounds = self._nodes = 0
+        self._rounds = self._nodes = self._tries = 0
 
     def run(self) -> None:
         """Searches until the answer is known or a limit ends it; what is known stands in the search at any time."""
@@ -235,22 +235,31 @@ class NativeEngine:
         return self._cells
 
     def _try(self, points: Array) -> None:
-        """Takes the best of the points, shape (k, n), as a witness or better margin, as it is or after a dive."""
+        """Takes the best of the points, shape (k, n), as a witness or better margin, as it is or after a dive.
+
+        Dives become rarer, since where many have failed there is probably nothing to find: after 1, 2, 4, 8, ... calls.
+        """
+        self._tries += 1
         if not len(points) or not self._open:
             return
         query, search = self._query, self._search
         margins = query.margin_at(query.network.forward_batch(points))
-        best = points[int(np.argmax(margins))]
+        best, dives = points[int(np.argmax(margins))], self._tries & (self._tries - 1) == 0
         if self._worst:
             search.offer_margin(best)
-            search.offer_margin(self._cell_search().ascend(best))
+            if dives:
+                search.offer_margin(self._cell_search().ascend(best, deadline=search.deadline))
             return
-        radius = query.reach if search.witness is None else search.witness.distance
         found = best if margins.max() >= query.margin else None
-        if found is None:
+        if found is None and search.witness is None and self._nodes == 0:
+            raised = self._cell_search().ascend(best, deadline=search.deadline, enough=query.margin)
+            found = raised if query.margin_at(query.network.forward(raised)[None])[0] >= query.margin else None
+        elif found is None and dives:
             order = np.argsort(-margins, kind="stable")[:DIVES]
+            radius = query.reach if search.witness is None else self._radius
             found = self._cell_search().dive(points[order], radius, None, search.deadline)
         if found is not None and search.offer(found):
+            self._tries = 0
             self._improve()
 
     # ------------------------------------------------------------------------------------------------------ the answer

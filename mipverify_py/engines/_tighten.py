@@ -17,10 +17,13 @@ if TYPE_CHECKING:
 CHUNK_ENTRIES = 1 << 18
 """Unit-node pairs are handled together as long as pairs times receptive field stays below this: it fits the cache."""
 
+WORTHWHILE = 0.01
+"""A bound moves if it gains this share of the unit's interval; smaller gains cost the replay more than they help."""
+
 COLD_RATIOS = (1.0, 4.0, 0.25, 2.0, 0.5)
 """Values of gamma tried where nothing is known, as multiples of |w|.rad / |G|.rad."""
 
-WARM_RATIOS = (1.0, 1.5)
+WARM_RATIOS = (1.0, 1.3)
 """Values tried around the parent's; turned over at every other call, so that both directions get a turn."""
 
 ROUNDING = 4e-6
@@ -105,15 +108,15 @@ class Tightener:
         gammas: torch.Tensor,
         *,
         downward: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The same as `run` on tensors of the device, always with a start.
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same as `run` on tensors of the device, always with a start, and what to start from below these nodes.
 
         `downward` turns the ratios over: gammas below the start are tried instead of those above.
         """
         import torch
 
         ratios = tuple(tuple(1.0 / r for r in each) if downward else each for each in (WARM_RATIOS, COLD_RATIOS))
-        lower, upper, used = lower.clone(), upper.clone(), torch.zeros_like(gammas)
+        lower, upper, used, leads = lower.clone(), upper.clone(), torch.zeros_like(gammas), gammas.clone()
         top = (G * self._middle).sum(1) + constant - threshold + G.abs() @ self._radius
         sign = 1.0 - 2.0 * (G < 0).to(torch.float32)  # not 0 where G_i = 0: |w_i + gamma G_i| is |w_i| there
         size = (G.abs() * self._radius).to(torch.float32)
@@ -123,8 +126,8 @@ class Tightener:
             step = max(1, CHUNK_ENTRIES // max(field.width, 1))
             for k in range(0, len(nodes), step):
                 pairs = nodes[k : k + step], columns[k : k + step]
-                self._pairs(field, pairs, (sign, size, top), (lower, upper), (gammas, used), ratios)
-        return lower, upper, used
+                self._pairs(field, pairs, (sign, size, top), (lower, upper), (gammas, used, leads), ratios)
+        return lower, upper, used, leads
 
     def _pairs(
         self,
@@ -132,32 +135,38 @@ class Tightener:
         pairs: tuple[torch.Tensor, torch.Tensor],
         form: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         bounds: tuple[torch.Tensor, torch.Tensor],
-        gammas: tuple[torch.Tensor, torch.Tensor],
+        gammas: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
         ratios: tuple[tuple[float, ...], ...],
     ) -> None:
         """Improves the bounds of (node, unit) pairs in place."""
+        import torch
+
         (rows, columns), (sign, size, top) = pairs, form
         unit = field.first + columns
         along = field.pick(sign, rows, columns) * field.reach_of(columns)  # sign(G_i) w_i rad_i
         cost, top = field.pick(size, rows, columns), top[rows]
         drift, spread = along.sum(1).to(top.dtype), field.spread[columns]
         lift = top + ROUNDING * top.abs()
+        width = bounds[1][rows, unit] - bounds[0][rows, unit]
         guess = spread / cost.sum(1).to(top.dtype).clamp(min=1e-300)
         for side, direction in ((0, -1.0), (1, 1.0)):
             start = gammas[0][rows, side, unit]
             warm = bool((start > 0).all())
             gamma = start.where(start > 0, guess).clamp(1e-12, 1e12)
             middle = direction * (field.middle[columns] + drift) + ROUNDING * spread
-            best, chosen = direction * bounds[side][rows, unit], gamma.new_zeros(len(gamma))
+            least, lead = gamma.new_full((len(gamma),), np.inf), gamma
             against = along if direction < 0 else -along
             for ratio in ratios[0 if warm else 1]:
                 tried = gamma * ratio
                 left = against.addcmul(cost, -tried[:, None].to(cost.dtype)).clamp_(min=0).sum(1)
                 value = middle + tried * lift + 2.0 * left
-                better = value < best
-                best, chosen = value.where(better, best), tried.where(better, chosen)
-            bounds[side][rows, unit] = direction * best
-            gammas[1][rows, side, unit] = chosen
+                better = value < least
+                least, lead = value.where(better, least), tried.where(better, lead)
+            old = direction * bounds[side][rows, unit]
+            gained = least < old - WORTHWHILE * width
+            bounds[side][rows, unit] = direction * least.where(gained, old)
+            gammas[1][rows, side, unit] = lead.where(gained, torch.zeros_like(lead))
+            gammas[2][rows, side, unit] = lead
 
 
 class _Field:
