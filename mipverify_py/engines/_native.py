@@ -251,7 +251,7 @@ class NativeEngine:
                 search.offer_margin(self._cell_search().ascend(best, deadline=search.deadline))
             return
         found = best if margins.max() >= query.margin else None
-        if found is None and search.witness is None and self._nodes == 0:
+        if found is None and self._closest and search.witness is None and self._nodes == 0:
             raised = self._cell_search().ascend(best, deadline=search.deadline, enough=query.margin)
             found = raised if query.margin_at(query.network.forward(raised)[None])[0] >= query.margin else None
         elif found is None and dives:
