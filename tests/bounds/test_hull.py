@@ -254,6 +254,23 @@ def test_infinite_bounds_have_no_multiplier() -> None:
     assert forms.constant == pytest.approx(np.array([-1.0, -2.25]))
 
 
+def test_what_bounds_earn_is_rounded_up() -> None:
+    """Thirty units z = x for x in [0, 1]; bounds lie a million times as far out, and what they add nearly cancels."""
+    rng, count = np.random.default_rng(0), 30
+    builder = NetworkBuilder((1,))
+    hidden = builder.relu(builder.affine([0], [DenseMap(np.ones((count, 1)))]))
+    network = builder.build(builder.affine([hidden], [DenseMap(np.zeros((1, count)))]), fuse=False)
+    bounds, rho = linear_bounds(network, Bounds.of([0.0], [1.0])), rng.normal(size=(40, count))
+    ends = 1e6 * rng.normal(size=rho.shape)
+    ends[:, -1] = -(rho[:, :-1] * ends[:, :-1]).sum(axis=1) / rho[:, -1]
+    none = HullPlanes.over(direct_inputs(network, 2), bounds.nodes[0], np.zeros(0, np.intp), sparse.csr_array((0, 1)))
+    lines = UnitLines(np.arange(count), ends, ends, np.zeros(rho.shape), rho, sparse.csr_array((40, 0)), none)
+    forms = linear_forms(network, bounds, np.zeros((40, 1)), {2: lines})
+    for k in range(40):
+        exact = -dot(rho[k], [Fraction(float(end)) for end in ends[k]])
+        assert exact <= Fraction(float(forms.constant[k])) <= exact + 1e-13 * float(np.abs(rho[k]) @ np.abs(ends[k]))
+
+
 def cancelling() -> ReluNetwork:
     """f = 1e16 x + x - 1e16 x = x for x >= 0, through three units with z = x."""
     builder = NetworkBuilder((1,))

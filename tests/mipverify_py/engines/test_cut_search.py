@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from bounds import Bounds, linear_bounds
+from bounds._linear import upper_bounds
 from mipverify_py.engines import _cut_search
-from mipverify_py.engines._cut_bound import BackwardPass, Duals, State
+from mipverify_py.engines._cut_bound import BackwardPass, Duals, State, crown_duals
 from mipverify_py.engines._cut_search import CutSearch
 from mipverify_py.engines._node_lp import LpOutcome, NodeLp
 from mipverify_py.engines._problem import compile_problem
@@ -247,6 +249,20 @@ def test_bounds_of_z_count_for_any_unit(network: ReluNetwork, seed: int) -> None
         for proved in (outcome.proved, backward.run(state, duals, (), box)):
             assert proved.bound >= margin(network, point) - 1e-9 * (1.0 + proved.scale)
             assert proved.G @ point + proved.constant >= margin(network, point) - 1e-9 * (1.0 + proved.scale)
+
+
+@settings(max_examples=30, deadline=None)
+@given(networks(max_relus=8))
+def test_without_a_linear_program_the_root_has_the_bound_of_crown(network: ReluNetwork) -> None:
+    bounds = linear_bounds(network, unit_box(network))
+    problem = compile_problem(network, 0, (1,), unit_box(network), bounds)
+    units, half = problem.unit_bounds(bounds), np.full(network.input_size, 0.5)
+    root = State(units.lower, units.upper, np.zeros(problem.unit_count, np.int8))
+    proved = BackwardPass(problem, 1).run(root, crown_duals(problem), (), (half, half))
+    row = np.zeros((1, network.output_size))
+    row[0, :2] = -1.0, 1.0
+    expected = upper_bounds(network, bounds, len(network.nodes) - 1, sparse.csr_array(row))[0]
+    assert proved.bound == pytest.approx(expected, abs=1e-9)
 
 
 def test_bounds_of_z_that_exclude_each_other_are_proved_empty() -> None:
