@@ -6,8 +6,9 @@ y = max(z, 0) with bounds l <= z <= u in a row and coefficient A is replaced by
     z  if l >= 0,   0  if u <= 0,   alpha z  if A <= 0,   and if A > 0 by
     sum over planes p of w_p (C_p v + D_p)  +  (what is missing of weight 1) * (triangle's line),
 
-and a unit that was split on z >= 0 or z <= 0 adds beta z or -beta z, which is nonnegative where the row must hold (beta
-as in Wang et al., 2021; the planes are those of Anderson et al., 2020).
+and every unit adds rho (z - l) if its multiplier rho is positive, |rho| (u - z) if it is negative: neither is negative
+where the row must hold. (For the half-space of a split this is beta of Wang et al., 2021; the planes are those of
+Anderson et al., 2020.)
 
 Nothing here trusts its multipliers: entries that are not numbers or are out of range are replaced, and weights may sum
 to anything, because planes lie above y >= 0, so that more weight only loosens a bound.
@@ -82,9 +83,9 @@ class UnitLines:
         units: positions in the node, ascending, shape (K,); every unit that the box leaves unstable is among them.
         lower: pre-activation bounds, at most `upper`, shape (B, K).
         upper: shape (B, K).
-        signs: 1 where the row is only to hold for z >= 0, -1 for z <= 0, else 0; shape (B, K).
         alpha: slope of the lower line, clipped to [0, 1]; NaN leaves the choice to CROWN; shape (B, K).
-        beta: multiplier of the half-space where `signs` is not 0; shape (B, K).
+        rho: multiplier of z >= lower where positive, of z <= upper where negative; what is not finite counts as 0, and
+            so does any multiplier of an infinite bound; shape (B, K).
         weights: of the planes, shape (B, P).
         planes: P planes of these units.
     """
@@ -92,9 +93,8 @@ class UnitLines:
     units: NDArray[np.intp]
     lower: Array
     upper: Array
-    signs: NDArray[np.int8]
     alpha: Array
-    beta: Array
+    rho: Array
     weights: sparse.csr_array
     planes: HullPlanes
 
@@ -119,9 +119,9 @@ def linear_forms(
 ) -> LinearForms:
     """Upper bounds of  rows @ logits, shape (B,), for inputs in the box of `bounds` that fit the rows' `lines`.
 
-    Row k must hold for the inputs whose pre-activations lie in row k's bounds and have its signs. `bounds` must hold
-    for every node over the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable.
-    Where floats overflow the bound is inf. Memory grows with B: see `rows_at_once`.
+    Row k must hold for the inputs whose pre-activations lie in row k's bounds. `bounds` must hold for every node over
+    the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable. Where floats
+    overflow the bound is inf. Memory grows with B: see `rows_at_once`.
     """
     return _HullSubstitution(network, bounds, rows, lines).forms()
 
@@ -174,13 +174,20 @@ class _HullSubstitution(_Substitution):
         line = np.einsum("bk,bk->b", left, shape.intercept)
         self._add_constant(left, line, line, left.shape[1])
         product = np.where(rows > 0, np.where(free, left, rows) * shape.slope, rows * lower_slope)
-        total = product + lines.signs.astype(np.float64) * np.where(
-            np.isfinite(lines.beta) & (lines.beta > 0), lines.beta, 0.0
-        )
+        total = product + self._bound_terms(lines)
         magnitude = pre.magnitude[lines.units]
         error = UNIT_ROUNDOFF * ((np.abs(product) + np.abs(total)) @ magnitude) + UNDERFLOW * magnitude.sum()
         self._allow(rows, error)
         return total
+
+    def _bound_terms(self, lines: UnitLines) -> Array:
+        """Adds  rho (z - l)  or  -rho (u - z); returns the coefficients rho of z, shape (B, K)."""
+        end = np.where(lines.rho > 0, lines.lower, lines.upper)
+        used = np.isfinite(lines.rho) & np.isfinite(end)
+        rho, end = np.where(used, lines.rho, 0.0), np.where(used, end, 0.0)
+        size = np.einsum("bk,bk->b", np.abs(rho), np.abs(end))
+        self._add_constant(rho, -np.einsum("bk,bk->b", rho, end), size, rho.shape[1])
+        return rho
 
     def _through_planes(self, upward: Array, lines: UnitLines, index: int) -> Array:
         """What the planes leave of the coefficients `upward` >= 0 for the triangle's line, shape (B, K).

@@ -53,7 +53,7 @@ class Duals:
     """Row duals of a node's linear program that maximises f_j - f_c.
 
     Attributes:
-        lines: coefficient that each z has in the bound, shape (units,).
+        lines: coefficient that each z has in the bound, shape (units,); NaN leaves it to the backward pass.
         triangles: multipliers of y <= s z + t, shape (units,).
         cuts: multipliers of the cuts, in the order of the LP's cuts.
     """
@@ -73,7 +73,7 @@ class Proved:
         G: shape (n,).
         constant: a number.
         weight_of: coefficient A of each unit's output in the backward pass, shape (units,).
-        alpha, beta: as in `Multipliers`.
+        alpha, rho: as in `Multipliers`.
         cuts, weights: cuts that are used, and their weights.
     """
 
@@ -83,7 +83,7 @@ class Proved:
     constant: float
     weight_of: Array
     alpha: Array
-    beta: Array
+    rho: Array
     cuts: tuple[Cut, ...]
     weights: Array
 
@@ -101,10 +101,15 @@ class BackwardPass:
         """The bound that duals prove over a box (middle, radius).
 
         In the pass a free unit whose output has coefficient A is replaced, if A < 0, by alpha z with alpha = line / A,
-        and if A > 0 by its upper lines in the proportion of their multipliers. A split unit's multiplier beta is what
-        its line has beyond A. Whatever the duals are, the bound holds. Optimal ones reproduce the LP's optimum as long
-        as the LP does not draw on a bound of z that tightening found: in the LP that bound follows from the triangle
-        and the lower lines together, here it has no multiplier.
+        and if A > 0 by its cuts, weighted with their duals, and by its triangle for the rest; where all the duals add
+        up to more than A they are scaled down to it. What a unit's line has beyond its z's coefficient is the
+        multiplier rho of a bound of z, the lower one if it is positive, else the upper one; cuts that were scaled down
+        or belong to a unit that is not free first make up for it, because they lie above z.
+
+        Whatever the duals are, the bound holds, and it is at most their Lagrangian bound of the LP: at a unit, the LP
+        has  line z + cuts (C v + D) + triangle t + max(d_y y) + max(d_p p),  d_y = A - line - triangle (1 - s) - cuts,
+        d_p = line - triangle s,  y and p over their bounds, which is no less than what the unit is replaced by here,
+        for all v in their bounds and l <= z <= u. So optimal duals reproduce the LP's optimum.
         """
         slopes, constant, scale = self._margin.copy(), self._constant, abs(self._constant)
         used = np.flatnonzero(duals.cuts > 0)
@@ -112,32 +117,38 @@ class BackwardPass:
         owner = np.array([cut.plane.unit for cut in live], np.intp)
         on_cuts = np.bincount(owner, duals.cuts[used], self._units)
         total = duals.triangles + on_cuts
-        share = (1.0 - ROUNDING_ROOM) * duals.cuts[used] / np.where(total > 0, total, 1.0)[owner]
-        on_planes = np.bincount(owner, share, self._units)
-        alpha, beta, weight_of = np.zeros(self._units), np.zeros(self._units), np.zeros(self._units)
+        alpha, rho, weight_of = np.zeros(self._units), np.zeros(self._units), np.zeros(self._units)
+        share = np.zeros(len(used))
         active, free = state.active, state.free
-        lines_of = duals.lines + np.where(active, on_cuts, 0.0)  # y = z lies below every cut, so z may stand for it
         slope = np.where(free, state.upper / np.where(free, state.upper - state.lower, 1.0), 0.0)
         for layer, transposed in self._layers:
             part = slice(layer.first, layer.first + layer.size)
             outputs = slice(self._n + layer.first, self._n + layer.first + layer.size)
             A = slopes[outputs].copy()  # noqa: N806
             weight_of[part], slopes[outputs] = A, 0.0
-            sign, lines = state.sign[part], lines_of[part]
-            exact = np.where(active[part], A, 0.0)
-            beta[part] = np.where(sign != 0, np.maximum(sign * (lines - exact), 0.0), 0.0)
+            lines, low, high = duals.lines[part], state.lower[part], state.upper[part]
             below = free[part] & (A < 0)
             alpha[part] = np.where(below, np.clip(lines / np.where(below, A, 1.0), 0.0, 1.0), 0.0)
+            alpha[part] = np.where(below & np.isnan(lines), high > -low, alpha[part])  # CROWN's choice
             rising = np.where(free[part], np.maximum(A, 0.0), 0.0)
-            line = rising * (1.0 - on_planes[part])
-            z = exact + alpha[part] * A + sign * beta[part] + line * slope[part]
-            intercept = -line * slope[part] * state.lower[part]
-            constant += float(z @ layer.bias + intercept.sum())
-            scale += float(np.abs(z) @ np.abs(layer.bias) + intercept.sum())
-            slopes[: layer.weight.shape[1]] += transposed @ z
             mine = np.flatnonzero((owner >= layer.first) & (owner < layer.first + layer.size))
+            place = owner[mine] - layer.first
+            whole = np.maximum(total[part], rising)
+            share[mine] = (1.0 - ROUNDING_ROOM) * duals.cuts[used[mine]] / whole[place]
+            on_planes = np.bincount(place, share[mine], layer.size)
+            line = rising * (1.0 - on_planes)
+            z = np.where(active[part], A, alpha[part] * A + line * slope[part])
+            spare = np.maximum(on_cuts[part] - rising * on_planes, 0.0)
+            beyond = np.where(np.isnan(lines), 0.0, lines - z)
+            rho[part] = np.where(beyond < 0, np.minimum(beyond + spare, 0.0), beyond)
+            ends = rho[part] * np.where(rho[part] > 0, low, high)
+            z = z + rho[part]
+            intercept = -line * slope[part] * low
+            constant += float(z @ layer.bias + intercept.sum() - ends.sum())
+            scale += float(np.abs(z) @ np.abs(layer.bias) + intercept.sum() + np.abs(ends).sum())
+            slopes[: layer.weight.shape[1]] += transposed @ z
             if len(mine):
-                amounts = rising[owner[mine] - layer.first] * share[mine]
+                amounts = rising[place] * share[mine]
                 here = [live[k] for k in mine.tolist()]
                 rights = np.array([cut.right for cut in here])
                 slopes += _combine(here, amounts, len(slopes))
@@ -149,7 +160,7 @@ class BackwardPass:
         scale += float(np.abs(slopes) @ (np.abs(middle) + radius))
         kept = np.flatnonzero(weight_of[owner] > 0)
         chosen = tuple(live[k] for k in kept.tolist())
-        return Proved(bound, scale, slopes, constant, weight_of, alpha, beta, chosen, share[kept])
+        return Proved(bound, scale, slopes, constant, weight_of, alpha, rho, chosen, share[kept])
 
     def value(self, point: Array) -> tuple[float, Array]:
         """f_j - f_c at an input, and all z there, shape (units,)."""
@@ -174,7 +185,6 @@ def _combine(cuts: Sequence[Cut], amounts: Array, size: int) -> Array:
     return np.bincount(columns, values, size).astype(np.float64)
 
 
-def crown_duals(problem: Problem, state: State) -> Duals:
-    """Duals with which the backward pass is CROWN's; lines are read only by units of negative weight."""
-    alpha = (state.upper > -state.lower).astype(np.float64)
-    return Duals(alpha, np.zeros(problem.unit_count), np.zeros(0))
+def crown_duals(problem: Problem) -> Duals:
+    """Duals with which the backward pass is CROWN's."""
+    return Duals(np.full(problem.unit_count, np.nan), np.zeros(problem.unit_count), np.zeros(0))

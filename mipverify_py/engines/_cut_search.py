@@ -15,7 +15,7 @@ from mipverify_py.engines._node_lp import NodeLp
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
-from mipverify_py.proof import Index, Multipliers, Plane, ProofNode, Stage, Tree
+from mipverify_py.proof import Multipliers, Plane, ProofNode, Stage, Tree
 from onnx_models import Array
 
 ROOM = 1e-9
@@ -40,9 +40,6 @@ has none, yet may be the only one that is relaxed."""
 
 NO_GAP = 1e-9
 """Weight of a unit's width among the scores for branching: it decides where the LP point leaves no gap at all."""
-
-SIGN_TOLERANCE = 1e-7
-"""A z beyond zero by more than this contradicts a settled sign."""
 
 
 @dataclass(slots=True, eq=False)
@@ -81,8 +78,6 @@ class _Evaluation:
         columns: the last LP point, if any.
         points: inputs of the LP's optima, and f_j - f_c there.
         closed: whether it is a leaf.
-        forced: units, ascending in time, whose sign tightening had settled and whose half-space the bound needs: only a
-            split has a multiplier for it, so the node is split on them first, and the other children are empty.
     """
 
     state: State
@@ -90,7 +85,6 @@ class _Evaluation:
     columns: Array | None
     points: list[tuple[float, Array]]
     closed: bool
-    forced: tuple[int, ...] = ()
 
 
 class CutSearch(TargetSearch):
@@ -192,7 +186,7 @@ class CutSearch(TargetSearch):
         return State(lower, upper, node.sign)
 
     def _crown(self, state: State) -> Proved:
-        return self._backward.run(state, crown_duals(self._problem, state), (), self._box)
+        return self._backward.run(state, crown_duals(self._problem), (), self._box)
 
     @property
     def _box(self) -> tuple[Array, Array]:
@@ -237,7 +231,6 @@ class CutSearch(TargetSearch):
             self._separation = Separation(self._problem, self._bounds)
         lp, box, best, columns = self._lp, self._bounds.nodes[0], None, None
         points: list[tuple[float, Array]] = []
-        forced: tuple[int, ...] = ()
         left, stall = (ROOT_ROUNDS, ROOT_STALL) if node.number == 0 else (NODE_ROUNDS, NODE_STALL)
         last = np.inf
         while True:
@@ -246,7 +239,7 @@ class CutSearch(TargetSearch):
             if best is None or outcome.proved.bound < best.bound:
                 best = outcome.proved
             if self._closes(node, best):
-                return _Evaluation(state, best, outcome.columns, points, True, forced)
+                return _Evaluation(state, best, outcome.columns, points, True)
             if _passed(deadline):
                 return None
             if outcome.columns is None:
@@ -256,20 +249,13 @@ class CutSearch(TargetSearch):
             points.append((self._backward.value(point)[0], point))
             if points[-1][0] >= self._threshold:
                 break
-            wrong = _contradicted(state, self._backward.pre_activations(columns), node.room)
-            if len(wrong):
-                forced += tuple(wrong.tolist())
-                sign = state.sign.copy()
-                sign[wrong] = np.where(state.lower[wrong] > 0, 1, -1)
-                state = State(state.lower, state.upper, sign)
-                continue
             left -= 1
             enough = last - best.bound <= stall * (best.bound - self._threshold)
             last = best.bound
             if enough or left == 0 or not self._cut(state, best, columns):
                 break
         lp.purge()
-        return _Evaluation(state, best, columns, points, False, forced)
+        return _Evaluation(state, best, columns, points, False)
 
     def _cut(self, state: State, proved: Proved, columns: Array) -> int:
         """Adds cuts that the LP point violates, sought at a running average of LP points; returns how many."""
@@ -306,15 +292,6 @@ class CutSearch(TargetSearch):
         """Writes a node's evaluation and adds what stays open to `remaining`."""
         tree, state, stage = self.tree, evaluation.state, len(self.tree.stages) - 1
         number, bound = node.number, node.bound
-        for unit in evaluation.forced:
-            tree.nodes[number].stage, tree.nodes[number].multipliers, tree.nodes[number].gammas = stage, None, None
-            sides = dict(zip((1, -1), tree.split(number, unit), strict=True))
-            sign = int(state.sign[unit])
-            empty, number = sides[-sign], sides[sign]
-            signs = _with(node.sign, unit, -sign)
-            tree.nodes[empty].stage = stage
-            self._closed[empty] = replace(node, number=empty, sign=signs)
-        node = replace(node, number=number, sign=state.sign)
         record, proved = tree.nodes[number], evaluation.proved
         record.stage, record.gammas = stage, None
         record.multipliers = None if proved is None else self._multipliers(proved)
@@ -369,7 +346,7 @@ class CutSearch(TargetSearch):
     def _multipliers(self, proved: Proved) -> Multipliers:
         """The bound's multipliers, their planes added to the tree."""
         planes = np.array([self._number(cut.plane) for cut in proved.cuts], np.intp)
-        return Multipliers(proved.alpha, proved.beta, planes, proved.weights)
+        return Multipliers(proved.alpha, proved.rho, planes, proved.weights)
 
     def _number(self, plane: Plane) -> int:
         key = plane.unit, plane.entries.tobytes(), plane.coefficients.tobytes()
@@ -382,14 +359,6 @@ class CutSearch(TargetSearch):
 def _empty(lower: Array, upper: Array, room: float) -> bool:
     """Whether bounds cross by more than the room."""
     return bool(np.any(lower > upper + room * (1.0 + np.abs(lower) + np.abs(upper))))
-
-
-def _contradicted(state: State, z: Array, room: float) -> Index:
-    """Units not split whose sign is settled and whose z has the other sign in the LP."""
-    off = (state.sign == 0) & (
-        ((state.lower > room) & (z < -SIGN_TOLERANCE)) | ((state.upper < -room) & (z > SIGN_TOLERANCE))
-    )
-    return np.flatnonzero(off)
 
 
 def _with(signs: NDArray[np.int8], unit: int, sign: int) -> NDArray[np.int8]:

@@ -325,8 +325,10 @@ class DualSearch(TargetSearch):
 
     def _record(self, nodes: list[_Node], bounded: Bounded) -> None:
         """Writes every node's numbers into the tree, as if none were open any more."""
-        alpha, beta = bounded.batch.alpha.cpu().numpy(), bounded.batch.beta.cpu().numpy()
-        mu = {k: m[:, :, 1:].cpu().numpy() for k, m in bounded.batch.mu.items()}
+        batch = bounded.batch
+        # The half-space z >= 0 or z <= 0 of a split follows from a bound of z, which is at least as tight.
+        alpha, rho = batch.alpha.cpu().numpy(), (batch.signs * batch.beta).cpu().numpy()
+        mu = {k: m[:, :, 1:].cpu().numpy() for k, m in batch.mu.items()}
         stage = len(self.tree.stages) - 1
         for row, node in enumerate(nodes):
             numbers, weights = [np.zeros(0, np.intp)], [np.zeros(0)]
@@ -338,7 +340,7 @@ class DualSearch(TargetSearch):
                 weights.append(mu[k][row][unit, plane] * (1.0 - 1e-12))
             entry = self.tree.nodes[node.number]
             entry.stage, entry.gammas, entry.children = stage, None, ()
-            entry.multipliers = Multipliers(alpha[row], beta[row], np.concatenate(numbers), np.concatenate(weights))
+            entry.multipliers = Multipliers(alpha[row], rho[row], np.concatenate(numbers), np.concatenate(weights))
 
     def _split(self, nodes: list[_Node], left: _Left) -> tuple[dict[int, _Node], dict[int, _Node]]:
         """Adds children to the tree where tightening left something; returns them, and the nodes without any to add."""

@@ -48,9 +48,9 @@ class NodeLp:
     """max f_j - f_c over a node's relaxation, by HiGHS' dual simplex from the last basis.
 
     Columns: x, outputs y, and negative parts p of the units, z = y - p. Each unit has one row that defines it,
-    y - p - w.v = b; so being active is p = 0, being inactive y = 0, a split's half-space is the sign of what is left,
-    and the triangle's line y <= s z + t is the row (1 - s) y + s p <= t of two entries. Moving to another node changes
-    column bounds and those entries alone.
+    y - p - w.v = b; so being active is p = 0, being inactive y = 0, the state's bounds l <= z <= u are bounds of what
+    is left, and the triangle's line y <= s z + t is the row (1 - s) y + s p <= t of two entries. Moving to another node
+    changes column bounds and those entries alone.
 
     Raises:
         BackendMissingError: highspy is not installed.
@@ -68,7 +68,6 @@ class NodeLp:
         self._n, self._units = problem.inputs, problem.unit_count
         self._constant = float(problem.margin_constant[problem.targets.index(target)])
         self._first_row = 2 * self._units
-        self._wide = 10.0 * problem.unit_bounds(problem.bounds).magnitude + 1.0
         self._state = state
         self._last = Duals(np.zeros(self._units), np.zeros(self._units), np.zeros(0))
         self.cuts: list[Cut] = []
@@ -93,7 +92,7 @@ class NodeLp:
         status, info = self._run(self._constant - cutoff)
         if status == self._status.kObjectiveBound:
             proved = self._bound(state, self._duals(np.asarray(self._highs.getSolution().row_dual, np.float64)))
-            if proved.bound >= cutoff:  # it counts on bounds of z that the multipliers cannot express
+            if proved.bound >= cutoff:  # rounding alone, or cuts over outputs of stable units, which have no columns
                 status, info = self._run(np.inf)
         if status == self._status.kInfeasible:
             return LpOutcome(None, self._from_ray(state, cutoff), None)
@@ -182,12 +181,10 @@ class NodeLp:
         self._idle = np.where(self._last.cuts > 0, 0, self._idle + 1)
 
     def _column_bounds(self, state: State) -> tuple[Array, Array]:
-        """Bounds of the columns y, then p. Those of units that are fixed but not split have to be no restriction."""
+        """Bounds of the columns y, then p, for l <= z <= u."""
         active, inactive = state.active, state.inactive
-        lower_y = np.where(active & (state.sign <= 0), -self._wide, 0.0)
-        upper_y = np.where(inactive | (state.sign < 0), 0.0, self._wide)
-        lower_p = np.where(inactive & (state.sign == 0), -self._wide, 0.0)
-        upper_p = np.where(active, 0.0, self._wide)
+        lower_y, upper_y = np.where(active, state.lower, 0.0), np.where(inactive, 0.0, state.upper)
+        lower_p, upper_p = np.where(inactive, -state.upper, 0.0), np.where(active, 0.0, -state.lower)
         return np.concatenate([lower_y, lower_p]), np.concatenate([upper_y, upper_p])
 
     def _triangle(self, state: State) -> tuple[Array, Array, Array]:

@@ -69,13 +69,14 @@ class Multipliers:
 
     Attributes:
         alpha: slope of the lower line per unit, in [0, 1], shape (units,).
-        beta: multiplier >= 0 of the half-space +-z >= 0 of a split unit, shape (units,); others are ignored.
+        rho: multiplier of a bound of each unit's pre-activation, whatever the bound comes from, shape (units,): a
+            positive one adds rho (z - l), a negative one -rho (u - z).
         planes: numbers of planes in the tree's list, shape (p,).
         weights: their weights >= 0, shape (p,), whose sum per unit is at most 1.
     """
 
     alpha: Array
-    beta: Array
+    rho: Array
     planes: Index
     weights: Array
 

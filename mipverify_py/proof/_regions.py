@@ -15,8 +15,6 @@ from mipverify_py.proof._proof import Index, Plane, Units
 from mipverify_py.proof._tighten import AffineUnits
 from onnx_models import Array, ReluNetwork
 
-Signs = NDArray[np.int8]
-
 
 class RegionBounds:
     """`linear_bounds` of a network over regions, each computed once."""
@@ -81,25 +79,19 @@ class States:
     Attributes:
         lower: lower bounds.
         upper: upper bounds; below the lower ones where the node's region is empty.
-        signs: 1 or -1 for units that were split, else 0.
     """
 
     lower: Array
     upper: Array
-    signs: Signs
 
     @classmethod
     def stack(cls, parts: Sequence[States]) -> States:
         """All rows of all parts."""
-        return cls(
-            np.concatenate([p.lower for p in parts]),
-            np.concatenate([p.upper for p in parts]),
-            np.concatenate([p.signs for p in parts]),
-        )
+        return cls(np.concatenate([p.lower for p in parts]), np.concatenate([p.upper for p in parts]))
 
     def take(self, rows: Index) -> States:
         """A copy of some rows."""
-        return States(self.lower[rows], self.upper[rows], self.signs[rows])
+        return States(self.lower[rows], self.upper[rows])
 
     def empty(self) -> NDArray[np.bool_]:
         """Which regions no input lies in, shape (B,)."""
@@ -111,7 +103,6 @@ class States:
         low, high = self.lower[row, columns], self.upper[row, columns]
         self.lower[row, columns] = np.where(signs > 0, np.maximum(low, 0.0), low)
         self.upper[row, columns] = np.where(signs < 0, np.minimum(high, 0.0), high)
-        self.signs[row, columns] = signs
 
 
 @dataclass(slots=True, eq=False)
@@ -149,12 +140,11 @@ class Region:
 
     def whole(self) -> States:
         """The state of a root, of one row."""
-        return States(self.lower[None].copy(), self.upper[None].copy(), np.zeros((1, len(self.lower)), np.int8))
+        return States(self.lower[None].copy(), self.upper[None].copy())
 
     def within(self, states: States) -> States:
         """The states of an earlier or this region, cut by this region's bounds."""
-        lower, upper = np.maximum(states.lower, self.lower), np.minimum(states.upper, self.upper)
-        return States(lower, upper, states.signs.copy())
+        return States(np.maximum(states.lower, self.lower), np.minimum(states.upper, self.upper))
 
     def tighten(self, states: States, rows: Index, forms: LinearForms, gammas: Array) -> None:
         """Tightens R rows of the states, for units affine in the input; `gammas` has shape (R, 2, units)."""
@@ -182,7 +172,7 @@ class Region:
     ) -> dict[int, UnitLines]:
         """The lines of all units in nodes with the given states, by ReLU node.
 
-        `slopes` are alpha and beta, each of shape (B, units of the tree); `shares` has the weights of all planes.
+        `slopes` are alpha and rho, each of shape (B, units of the tree); `shares` has the weights of all planes.
         """
         full = np.full((2, *states.lower.shape), np.nan)
         full[0][:, self.layout.columns], full[1][:, self.layout.columns] = slopes
@@ -198,7 +188,6 @@ class Region:
                 self.layout.units[place],
                 states.lower[:, place],
                 states.upper[:, place],
-                states.signs[:, place],
                 full[0][:, place],
                 full[1][:, place],
                 sparse.csr_array(by_plane[:, chosen]),

@@ -258,7 +258,7 @@ class TreeReplay:
         units, planes = self._tree.unit_count, len(self._tree.planes)
         multipliers = [n.multipliers for n in nodes if n.multipliers is not None]
         alpha = np.stack([floats(m.alpha, (units,), "slopes alpha") for m in multipliers])
-        beta = np.stack([floats(m.beta, (units,), "multipliers beta") for m in multipliers])
+        rho = np.stack([floats(m.rho, (units,), "multipliers rho") for m in multipliers])
         numbers = [indices(m.planes, planes, "planes of a node") for m in multipliers]
         weights = [floats(m.weights, (len(m.planes),), "weights of planes") for m in multipliers]
         start = np.cumsum([0, *(len(n) for n in numbers)])
@@ -267,7 +267,7 @@ class TreeReplay:
         row = np.zeros(self._network.output_size)
         row[self._tree.target] += 1.0
         row[self._reference] -= 1.0
-        lines = region.lines(self._tree.planes, states, (alpha, beta), shares)
+        lines = region.lines(self._tree.planes, states, (alpha, rho), shares)
         return linear_forms(self._network, region.bounds, np.tile(row, (len(nodes), 1)), lines)
 
     def _tighten(self, nodes: Sequence[ProofNode], states: States, rows: NDArray[np.intp], forms: LinearForms) -> None:

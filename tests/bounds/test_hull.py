@@ -85,15 +85,15 @@ def random_lines(
         cut = rng.random(z.shape) < 0.3
         lower = np.where(cut, np.maximum(z - rng.random(z.shape) * 0.2 - 1e-9, low), low)
         upper = np.where(cut, np.minimum(z + rng.random(z.shape) * 0.2 + 1e-9, high), high)
-        signs = np.where((rng.random(z.shape) < 0.3) & (np.abs(z) > 1e-9), np.sign(z), 0.0).astype(np.int8)
-        lower = np.where(signs > 0, np.maximum(lower, 0.0), lower)
-        upper = np.where(signs < 0, np.minimum(upper, 0.0), upper)
+        split = (rng.random(z.shape) < 0.3) & (np.abs(z) > 1e-9)
+        lower = np.where(split & (z > 0), np.maximum(lower, 0.0), lower)
+        upper = np.where(split & (z < 0), np.minimum(upper, 0.0), upper)
         planes = random_planes(rng, network, bounds, relu, units)
         weights = rng.random((count, len(planes.units))) * rng.choice([0.0, 0.2, 0.6], (count, len(planes.units)))
-        alpha, beta = rng.random(z.shape), rng.random(z.shape) * rng.choice([0.0, 0.3, 3.0], z.shape)
+        alpha, rho = rng.random(z.shape), rng.normal(size=z.shape) * rng.choice([0.0, 0.3, 3.0], z.shape)
         if hostile:
-            alpha, beta, weights = (spoiled(rng, a) for a in (alpha, beta, weights))
-        lines[relu] = UnitLines(units, lower, upper, signs, alpha, beta, sparse.csr_array(weights), planes)
+            alpha, rho, weights = (spoiled(rng, a) for a in (alpha, rho, weights))
+        lines[relu] = UnitLines(units, lower, upper, alpha, rho, sparse.csr_array(weights), planes)
     return lines
 
 
@@ -192,9 +192,8 @@ def forms_of_one_unit(weights: Array, slopes: Array, **changes: Array) -> Linear
     given: dict[str, Array] = {
         "lower": np.full((count, 1), -1.0),
         "upper": np.ones((count, 1)),
-        "signs": np.zeros((count, 1), np.int8),
         "alpha": np.zeros((count, 1)),
-        "beta": np.zeros((count, 1)),
+        "rho": np.zeros((count, 1)),
     }
     lines = UnitLines(np.array([0]), **(given | changes), weights=sparse.csr_array(weights), planes=planes)
     return linear_forms(network, bounds, np.ones((count, 1)), {2: lines})
@@ -219,17 +218,57 @@ def test_weights_may_be_anything(weights: list[float]) -> None:
 
 
 def test_split_units_are_exact_and_earn_their_half_space() -> None:
-    """With z <= 0 the unit is 0 and beta = 2 adds -2 z; with z >= 0 it is z, and beta = 3 adds 3 z."""
-    limits = {"lower": np.array([[-1.0], [0.0]]), "upper": np.array([[0.0], [1.0]]), "signs": np.array([[-1], [1]])}
-    forms = forms_of_one_unit(np.zeros((2, 1)), np.ones((1, 2)), beta=np.array([[2.0], [3.0]]), **limits)
+    """With z <= 0 the unit is 0 and rho = -2 adds -2 z; with z >= 0 it is z, and rho = 3 adds 3 z."""
+    limits = {"lower": np.array([[-1.0], [0.0]]), "upper": np.array([[0.0], [1.0]])}
+    forms = forms_of_one_unit(np.zeros((2, 1)), np.ones((1, 2)), rho=np.array([[-2.0], [3.0]]), **limits)
     assert forms.slopes == pytest.approx(np.array([[-2.0, -2.0], [4.0, 4.0]]))
     assert forms.constant == pytest.approx(np.array([2.0, -4.0]))
     assert forms.bound == pytest.approx(np.array([2.0, 4.0]))
 
 
-def test_beta_of_a_unit_that_was_not_split_is_ignored() -> None:
-    stable = forms_of_one_unit(np.zeros((1, 1)), np.ones((1, 2)), lower=np.zeros((1, 1)), beta=np.full((1, 1), 5.0))
-    assert stable.slopes == pytest.approx(np.ones((1, 2)))
+def test_bounds_of_every_unit_earn_what_they_exclude() -> None:
+    """z = x1 + x2 - 1. With z <= 1/2, whose triangle is (z + 1) / 3, rho = -1/3 adds (1/2 - z) / 3: in all 1/2, which
+    no multiplier without a bound gets below 2/3. With z >= 1/2, rho = 1 adds z - 1/2; with z <= -1/2, rho = -1 adds
+    -1/2 - z; and a free unit's lower bound -1/4 with rho = 2 adds 2 z + 1/2 to its triangle's 4/5 z + 1/5.
+    """
+    lower, upper = np.array([[-1.0], [0.5], [-1.0], [-0.25]]), np.array([[0.5], [1.0], [-0.5], [1.0]])
+    rho = np.array([[-1.0 / 3.0], [1.0], [-1.0], [2.0]])
+    forms = forms_of_one_unit(np.zeros((4, 1)), np.ones((1, 2)), lower=lower, upper=upper, rho=rho)
+    assert forms.slopes == pytest.approx(np.outer([0.0, 2.0, -1.0, 2.8], [1.0, 1.0]), abs=1e-12)
+    assert forms.constant == pytest.approx(np.array([0.5, -2.5, 0.5, -2.1]), abs=1e-12)
+    assert forms.bound == pytest.approx(np.array([0.5, 1.5, 0.5, 3.5]), abs=1e-12)
+
+
+@pytest.mark.parametrize("rho", [np.nan, np.inf, -np.inf])
+def test_multipliers_of_bounds_that_are_no_numbers_count_as_zero(rho: float) -> None:
+    given, plain = (forms_of_one_unit(np.zeros((1, 1)), np.ones((1, 2)), rho=np.full((1, 1), r)) for r in (rho, 0.0))
+    assert np.array_equal(given.slopes, plain.slopes) and given.bound == plain.bound
+
+
+def test_infinite_bounds_have_no_multiplier() -> None:
+    """The unit is stable, so that no triangle needs its upper bound."""
+    ends = {"lower": np.full((2, 1), 0.25), "upper": np.full((2, 1), np.inf)}
+    with np.errstate(all="ignore"):
+        forms = forms_of_one_unit(np.zeros((2, 1)), np.ones((1, 2)), rho=np.array([[-5.0], [1.0]]), **ends)
+    assert forms.slopes == pytest.approx(np.array([[1.0, 1.0], [2.0, 2.0]]))
+    assert forms.constant == pytest.approx(np.array([-1.0, -2.25]))
+
+
+def test_what_bounds_earn_is_rounded_up() -> None:
+    """Thirty units z = x for x in [0, 1]; bounds lie a million times as far out, and what they add nearly cancels."""
+    rng, count = np.random.default_rng(0), 30
+    builder = NetworkBuilder((1,))
+    hidden = builder.relu(builder.affine([0], [DenseMap(np.ones((count, 1)))]))
+    network = builder.build(builder.affine([hidden], [DenseMap(np.zeros((1, count)))]), fuse=False)
+    bounds, rho = linear_bounds(network, Bounds.of([0.0], [1.0])), rng.normal(size=(40, count))
+    ends = 1e6 * rng.normal(size=rho.shape)
+    ends[:, -1] = -(rho[:, :-1] * ends[:, :-1]).sum(axis=1) / rho[:, -1]
+    none = HullPlanes.over(direct_inputs(network, 2), bounds.nodes[0], np.zeros(0, np.intp), sparse.csr_array((0, 1)))
+    lines = UnitLines(np.arange(count), ends, ends, np.zeros(rho.shape), rho, sparse.csr_array((40, 0)), none)
+    forms = linear_forms(network, bounds, np.zeros((40, 1)), {2: lines})
+    for k in range(40):
+        exact = -dot(rho[k], [Fraction(float(end)) for end in ends[k]])
+        assert exact <= Fraction(float(forms.constant[k])) <= exact + 1e-13 * float(np.abs(rho[k]) @ np.abs(ends[k]))
 
 
 def cancelling() -> ReluNetwork:
@@ -273,9 +312,8 @@ def test_wild_magnitudes(seed: int, scale: int) -> None:
                 weights = spoiled(rng, rng.random((3, len(planes.units))) * 10.0 ** rng.integers(-scale, 1))
                 shape = (3, len(units))
                 lower, upper = np.tile(pre.lower[units], (3, 1)), np.tile(pre.upper[units], (3, 1))
-                alpha, beta = spoiled(rng, rng.random(shape)), spoiled(rng, rng.random(shape))
-                signs = np.zeros(shape, np.int8)
-                lines[relu] = UnitLines(units, lower, upper, signs, alpha, beta, sparse.csr_array(weights), planes)
+                alpha, rho = spoiled(rng, rng.random(shape)), spoiled(rng, rng.normal(size=shape))
+                lines[relu] = UnitLines(units, lower, upper, alpha, rho, sparse.csr_array(weights), planes)
         rows = np.array([[1.0], [-1.0], [0.0]])
         forms = linear_forms(network, bounds, rows, lines)
     for point in points:

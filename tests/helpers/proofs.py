@@ -17,7 +17,7 @@ from tests.helpers.oracles import PatternPiece, pieces
 PENALTY = 1e6
 """Price of a violated half-space in `cell_multipliers`; larger than any multiplier that a tiny network needs."""
 
-HOSTILE = (np.nan, np.inf, -np.inf, -1.0, 0.0, 1e-320, 0.5, 1.0, 7.0, 1e300)
+HOSTILE = (np.nan, np.inf, -np.inf, -1e300, -1.0, 0.0, 1e-320, 0.5, 1.0, 7.0, 1e300)
 
 
 def exact_values(network: ReluNetwork, x: Array) -> list[list[Fraction]]:
@@ -89,12 +89,12 @@ def random_multipliers(rng: np.random.Generator, tree: Tree, *, hostile: bool = 
     chosen = rng.permutation(planes)[: int(rng.integers(planes + 1))]
     owner = np.array([tree.planes[p].unit for p in chosen], np.intp)
     weights = rng.random(len(chosen)) / np.maximum(1.0, np.bincount(owner, minlength=count)[owner])
-    plain = Multipliers(rng.random(count), rng.random(count) * rng.choice([0.0, 0.1, 1.0]), chosen, weights)
+    plain = Multipliers(rng.random(count), rng.normal(size=count) * rng.choice([0.0, 0.1, 1.0]), chosen, weights)
     if not hostile:
         return plain
     twice = np.concatenate([chosen, chosen[: len(chosen) // 2]])
     return Multipliers(
-        *(spoiled(rng, a) for a in (plain.alpha, plain.beta)), twice, spoiled(rng, rng.random(len(twice)))
+        *(spoiled(rng, a) for a in (plain.alpha, plain.rho)), twice, spoiled(rng, rng.random(len(twice)))
     )
 
 
@@ -155,23 +155,23 @@ def _pattern_number(network: ReluNetwork, bounds: NetworkBounds, tree: Tree, sig
 def cell_multipliers(
     network: ReluNetwork, tree: Tree, piece: PatternPiece, classes: tuple[int, int], box: Bounds, signs: dict[int, int]
 ) -> Multipliers:
-    """The betas that bound f_j - f_c on one cell by its maximum, or far below every threshold if the cell is empty.
+    """The rho that bound f_j - f_c on one cell by its maximum, or far below every threshold if the cell is empty.
 
     They are the dual solution of  max f_j - f_c - PENALTY s  with every half-space violated by at most s.
     """
     g, h, f, _ = piece
     reference, target = classes
     places = [_flat_units(network, tree)[unit] for unit in signs]
-    beta = np.zeros(tree.unit_count)
+    rho = np.zeros(tree.unit_count)
     if signs:
         rows = np.hstack([g[places], -np.ones((len(places), 1))])
         cost = np.append(f[reference] - f[target], PENALTY)
         limits = [*zip(box.lower, box.upper, strict=True), (0.0, None)]
         answer = linprog(cost, A_ub=rows, b_ub=h[places], bounds=limits, method="highs")
         assert answer.status == 0
-        beta[list(signs)] = -answer.ineqlin.marginals
+        rho[list(signs)] = -np.array(list(signs.values())) * answer.ineqlin.marginals
     empty = np.zeros(0)
-    return Multipliers(np.zeros(tree.unit_count), beta, empty.astype(np.intp), empty)
+    return Multipliers(np.zeros(tree.unit_count), rho, empty.astype(np.intp), empty)
 
 
 def absolute_value() -> ReluNetwork:
@@ -183,7 +183,7 @@ def absolute_value() -> ReluNetwork:
 
 
 def plain_multipliers(units: int) -> Multipliers:
-    """No planes, no beta, alpha 0."""
+    """No planes, alpha 0, rho 0."""
     return Multipliers(np.zeros(units), np.zeros(units), np.zeros(0, np.intp), np.zeros(0))
 
 

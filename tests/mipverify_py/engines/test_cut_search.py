@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from bounds import Bounds, linear_bounds
+from bounds._linear import upper_bounds
 from mipverify_py.engines import _cut_search
+from mipverify_py.engines._cut_bound import BackwardPass, Duals, State, crown_duals
 from mipverify_py.engines._cut_search import CutSearch
-from mipverify_py.engines._node_lp import NodeLp
+from mipverify_py.engines._node_lp import LpOutcome, NodeLp
 from mipverify_py.engines._problem import compile_problem
 from mipverify_py.engines._target import Status, Step
 from mipverify_py.proof import TreeReplay
@@ -179,6 +182,102 @@ def test_a_deadline_leaves_the_node_open() -> None:
     search = opened(network, unit_box(network), best_in(network, unit_box(network)) + 1e-5)
     step = search.advance(10, time.monotonic() - 1.0)
     assert (step.status, step.nodes, len(search.tree.nodes)) == (Status.OPEN, 0, 1)
+
+
+def optima_of(monkeypatch: pytest.MonkeyPatch) -> list[LpOutcome]:
+    """The outcomes of all linear programs that are solved to their optimum from now on."""
+    inner, found = NodeLp.solve, []
+
+    def solve(lp: NodeLp, state: State, cutoff: float, deadline: float | None = None) -> LpOutcome:
+        outcome = inner(lp, state, cutoff, deadline)
+        if outcome.optimum is not None:
+            found.append(outcome)
+        return outcome
+
+    monkeypatch.setattr(NodeLp, "solve", solve)
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_bound_of_a_node_is_its_linear_programs_optimum(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = optima_of(monkeypatch)
+    for seed in range(12):
+        network = FAMILIES[family](np.random.default_rng(seed), max_relus=8)
+        threshold = best_in(network, unit_box(network)) + 1e-5
+        finished(opened(network, unit_box(network), threshold), network, threshold)
+    assert len(found) > 3
+    for outcome in found:
+        assert outcome.proved.bound == pytest.approx(outcome.optimum, abs=1e-9 * (1.0 + outcome.proved.scale))
+
+
+def states_around(
+    rng: np.random.Generator, backward: BackwardPass, units: Bounds, point: Array, count: int
+) -> list[State]:
+    """States that the point lies in: bounds of z cut at random, also beyond zero, and some units split."""
+    _, z = backward.value(point)
+    states = []
+    for _ in range(count):
+        cut = rng.random((2, len(z))) < 0.5
+        room = 0.3 * rng.random((2, len(z)))
+        lower = np.where(cut[0], np.maximum(units.lower, z - room[0]), units.lower)
+        upper = np.where(cut[1], np.minimum(units.upper, z + room[1]), units.upper)
+        sign = np.where(rng.random(len(z)) < 0.3, np.where(z > 0, 1, -1), 0).astype(np.int8)
+        lower, upper = (
+            np.where(sign > 0, np.maximum(lower, 0.0), lower),
+            np.where(sign < 0, np.minimum(upper, 0.0), upper),
+        )
+        states.append(State(lower, upper, sign))
+    return states
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(max_relus=8), st.integers(0, 2**32 - 1))
+def test_bounds_of_z_count_for_any_unit(network: ReluNetwork, seed: int) -> None:
+    """In states that no split explains the bound is still the optimum, and with any duals at least what a point has."""
+    rng = np.random.default_rng(seed)
+    bounds = linear_bounds(network, unit_box(network))
+    problem = compile_problem(network, 0, (1,), unit_box(network), bounds)
+    units, count = problem.unit_bounds(bounds), problem.unit_count
+    point, backward = rng.random(network.input_size), BackwardPass(problem, 1)
+    states, box = states_around(rng, backward, units, point, 4), (np.full(len(point), 0.5), np.full(len(point), 0.5))
+    lp = NodeLp(problem, 1, bounds, states[0])
+    for state in states:
+        outcome = lp.solve(state, -np.inf)
+        assert outcome.optimum is not None
+        assert outcome.proved.bound == pytest.approx(outcome.optimum, abs=1e-8 * (1.0 + outcome.proved.scale))
+        duals = Duals(rng.normal(size=count), rng.random(count), np.zeros(0))
+        for proved in (outcome.proved, backward.run(state, duals, (), box)):
+            assert proved.bound >= margin(network, point) - 1e-9 * (1.0 + proved.scale)
+            assert proved.G @ point + proved.constant >= margin(network, point) - 1e-9 * (1.0 + proved.scale)
+
+
+@settings(max_examples=30, deadline=None)
+@given(networks(max_relus=8))
+def test_without_a_linear_program_the_root_has_the_bound_of_crown(network: ReluNetwork) -> None:
+    bounds = linear_bounds(network, unit_box(network))
+    problem = compile_problem(network, 0, (1,), unit_box(network), bounds)
+    units, half = problem.unit_bounds(bounds), np.full(network.input_size, 0.5)
+    root = State(units.lower, units.upper, np.zeros(problem.unit_count, np.int8))
+    proved = BackwardPass(problem, 1).run(root, crown_duals(problem), (), (half, half))
+    row = np.zeros((1, network.output_size))
+    row[0, :2] = -1.0, 1.0
+    expected = upper_bounds(network, bounds, len(network.nodes) - 1, sparse.csr_array(row))[0]
+    assert proved.bound == pytest.approx(expected, abs=1e-9)
+
+
+def test_bounds_of_z_that_exclude_each_other_are_proved_empty() -> None:
+    """x - 0.5 and 0.4 - x cannot both be at least 0.1; neither unit was split."""
+    builder = NetworkBuilder((1,))
+    hidden = builder.relu(builder.affine((0,), (DenseMap(np.array([[1.0], [-1.0]])),), np.array([-0.5, 0.4])))
+    network = builder.build(builder.affine((hidden,), (DenseMap(np.array([[0.0, 0.0], [1.0, 1.0]])),), np.zeros(2)))
+    bounds = linear_bounds(network, unit_box(network))
+    problem = compile_problem(network, 0, (1,), unit_box(network), bounds)
+    units, free = problem.unit_bounds(bounds), np.zeros(2, np.int8)
+    lp = NodeLp(problem, 1, bounds, State(units.lower, units.upper, free))
+    assert lp.solve(State(units.lower, units.upper, free), -np.inf).optimum is not None
+    outcome = lp.solve(State(np.full(2, 0.1), units.upper, free), -100.0)
+    assert outcome.optimum is None and outcome.columns is None
+    assert outcome.proved.bound < -100.0
 
 
 @pytest.mark.parametrize("where", ["solve", "tighten", "split"])

@@ -71,7 +71,7 @@ def same(first: Tree, second: Tree) -> bool:
     """Whether two trees are equal to the last bit."""
 
     def numbers(m: Multipliers | None) -> list[bytes]:
-        return [] if m is None else [a.tobytes() for a in (m.alpha, m.beta, m.planes, m.weights)]
+        return [] if m is None else [a.tobytes() for a in (m.alpha, m.rho, m.planes, m.weights)]
 
     def told(tree: Tree) -> list[Any]:
         nodes = [
