@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,13 @@ SLACK = 1e-9
 """Share of a linear form's variation over the box that is left for rounding when floats close a node.
 
 The outward-rounded replay needs 1e-13 to 1e-11 of it."""
+
+
+BATCH = 128
+"""Nodes bounded together on a CPU: enough to hide what a torch call costs, small enough for the cache."""
+
+DEVICE_BATCH = 4096
+"""The same on a GPU, if its memory allows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +91,18 @@ class Bounded:
         self.batch.alpha[which], self.batch.beta[which] = part.batch.alpha, part.batch.beta
         for k, m in part.batch.mu.items():
             self.batch.mu[k][which] = m
+
+
+def batch_size(problem: Problem, planes: Iterable[LayerPlanes], device: torch.device) -> int:
+    """How many nodes a device takes at once; on a GPU as many as an eighth of its memory holds."""
+    if device.type == "cpu":
+        return BATCH
+    import torch
+
+    memory = torch.cuda.get_device_properties(device).total_memory
+    coefficients = sum(p.weight.numel() + 6 * len(p.units) * (1 + p.capacity) for p in planes)
+    per_node = 8 * (12 * (problem.inputs + problem.unit_count) + coefficients)
+    return int(np.clip(memory // (8 * per_node), 16, DEVICE_BATCH))
 
 
 class LayerTensors:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bounds import NetworkBounds
-from mipverify_py.engines._dual_bound import Batch, Bounded, DualBounder
+from mipverify_py.engines._dual_bound import Batch, Bounded, DualBounder, batch_size
 from mipverify_py.engines._dual_branch import Branching, Choice
 from mipverify_py.engines._dual_cell import cell_beta
 from mipverify_py.engines._dual_planes import Count, LayerPlanes, layers_with_planes
@@ -32,11 +33,8 @@ NODE_STEPS = 8
 PLANES = 8
 """Planes per unit. Fewer weaken the root, more cost time in every step."""
 
-BATCH = 128
-"""Nodes bounded together on a CPU: enough to hide what a torch call costs, small enough for the cache."""
-
-DEVICE_BATCH = 4096
-"""The same on a GPU, if its memory allows."""
+WAVE = 4
+"""Batches that are taken at a time, and bounded in threads if there are any."""
 
 STALL = 0.02
 """The root is separated again as long as the bound falls by this share of its distance to the threshold."""
@@ -147,13 +145,27 @@ class DualSearch(TargetSearch):
     def advance(self, nodes: int, deadline: float | None) -> Step:
         """See `TargetSearch.advance`."""
         points: list[Array] = [np.zeros((0, self._problem.inputs))]
-        done = 0
+        done, size = 0, batch_size(self._problem, self._planes.values(), self._device)
         while self._open and done < nodes and not (deadline is not None and time.monotonic() >= deadline):
-            count = min(self._batch_size(), nodes - done)
-            batch = heapq.nsmallest(count, self._open.values(), key=lambda node: (-node.value, node.number))
-            points.append(self._process(batch))
-            done += len(batch)
+            count = min(WAVE * size, nodes - done)
+            chosen = heapq.nsmallest(count, self._open.values(), key=lambda node: (-node.value, node.number))
+            batches = [chosen[k : k + size] for k in range(0, len(chosen), size)]
+            for batch, found in zip(batches, self._bound_all(batches), strict=True):
+                points.append(self._take(batch, *found))
+            done += len(chosen)
         return Step(self.status, done, np.concatenate(points[::-1]))
+
+    def _bound_all(self, batches: list[list[_Node]]) -> list[tuple[Bounded, _Left]]:
+        """Bounds batches, in threads if `jobs` allows; that changes nothing, since none sees another's result."""
+        self._downward = not self._downward
+        if self.jobs == 1 or len(batches) == 1:
+            return [self._bound(batch) for batch in batches]
+        import torch
+
+        with ThreadPoolExecutor(
+            self.jobs, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
+        ) as pool:
+            return list(pool.map(self._bound, batches))
 
     def restrict(self, bounds: NetworkBounds, threshold: float) -> None:
         """See `TargetSearch.restrict`; `bounder` has to be moved, too."""
@@ -192,17 +204,6 @@ class DualSearch(TargetSearch):
             for n in nodes
         ]
 
-    def _batch_size(self) -> int:
-        """As many nodes as a device takes at once; on a GPU as many as an eighth of its memory holds."""
-        if self._device.type == "cpu":
-            return BATCH
-        import torch
-
-        memory = torch.cuda.get_device_properties(self._device).total_memory
-        planes = sum(p.weight.numel() + 6 * len(p.units) * PLANES for p in self._planes.values())
-        per_node = 8 * (12 * (self._problem.inputs + self._problem.unit_count) + planes)
-        return int(np.clip(memory // (8 * per_node), 16, DEVICE_BATCH))
-
     def _unit_bounds(self, bounds: NetworkBounds) -> tuple[Tensor, Tensor]:
         import torch
 
@@ -216,18 +217,22 @@ class DualSearch(TargetSearch):
         births = {k: p.births for k, p in self._planes.items()}
         return _Node(0, np.inf, zeros, low, high, alpha, zeros, mu, births, low.new_zeros(2, len(low)))
 
-    def _process(self, nodes: list[_Node]) -> Array:
-        """Bounds the nodes with the largest bounds; closes, tightens and splits them. Returns points worth trying.
-
-        A node leaves `_open` only when the tree has its numbers and its children are in `_open`: an interruption at any
-        place costs work, no node. One that was interrupted half-way is done again.
-        """
+    def _bound(self, nodes: list[_Node]) -> tuple[Bounded, _Left]:
+        """Bounds and tightens nodes; changes nothing but the planes, and these only at the root."""
         batch = self._stack(nodes)
         bounded = self._root_rounds(batch) if nodes[0].number == 0 else self._optimise(batch, NODE_STEPS)
         left = self._examine(bounded, nodes)
         if bool(left.choice.settled.any()):
             self._settle(bounded, left)
             left = self._examine(bounded, nodes)
+        return bounded, left
+
+    def _take(self, nodes: list[_Node], bounded: Bounded, left: _Left) -> Array:
+        """Closes or splits the nodes. Returns points worth trying as witnesses.
+
+        A node leaves `_open` only when the tree has its numbers and its children are in `_open`: an interruption at any
+        place costs work, no node. One that was interrupted half-way is done again.
+        """
         self._record(nodes, bounded)
         born, stuck = self._split([nodes[k] for k in left.rows.tolist()], left)
         self._stuck.update(stuck)
@@ -316,7 +321,6 @@ class DualSearch(TargetSearch):
             none = batch.lower.new_zeros(0, 2, batch.lower.shape[1])
             return batch.lower, batch.upper, none, none
         gammas = torch.stack([n.gammas for n in nodes])
-        self._downward = not self._downward
         # Room for rounding as in closing a node: the proof's L is rounded outward, and a gamma may be large.
         constant = inner.constant + self._caution * self._bounder.slack(inner)
         return self._tightener.run_tensors(

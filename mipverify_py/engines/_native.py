@@ -29,7 +29,7 @@ from onnx_models import Array
 if TYPE_CHECKING:
     from mipverify_py._cells import CellSearch
 
-FIRST_QUANTUM, LARGEST_QUANTUM = 1, 256
+FIRST_QUANTUM, LARGEST_QUANTUM = 1, 512
 """Nodes that each open target gets in a round: 1, then twice as many every round up to the largest. Rounds depend on
 nothing but the query, so the answer is the same for any number of jobs; points are tried as witnesses between them."""
 
@@ -151,9 +151,11 @@ class NativeEngine:
         quantum = FIRST_QUANTUM
         with ExitStack() as stack:
             jobs = min(self._options.jobs, len(self._open))
-            pool = stack.enter_context(ThreadPoolExecutor(jobs)) if jobs > 1 else None
+            pool = stack.enter_context(_pool(jobs, self._options.threads)) if jobs > 1 else None
             while self._open and not self._stopped() and not self._done():
                 targets = list(self._open)
+                for search in self._open.values():
+                    search.jobs = max(1, self._options.jobs // len(targets))
                 steps = list((pool.map if pool else map)(partial(self._advance, quantum), targets))
                 self._nodes += sum(step.nodes for step in steps)
                 for target, step in zip(targets, steps, strict=True):
@@ -313,6 +315,13 @@ class NativeEngine:
             unstable=self._unstable[0],
             stable=self._unstable[1],
         )
+
+
+def _pool(jobs: int, threads: int) -> ThreadPoolExecutor:
+    """Threads for targets, each with that many threads of torch's: a new thread does not inherit the setting."""
+    import torch
+
+    return ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
 
 
 @contextmanager

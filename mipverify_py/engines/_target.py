@@ -68,6 +68,8 @@ class TargetSearch(ABC):
 
     target: int
     tree: Tree
+    jobs: int = 1
+    """Threads that `advance` may use; the tree is the same for any number."""
 
     @property
     @abstractmethod
