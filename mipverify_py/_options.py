@@ -25,8 +25,9 @@ class Options:
         time_limit: wall-clock seconds for the whole query, > 0 and finite, or None.
         node_limit: branch-and-bound nodes of the MIP, >= 1, or None.
         gap_absolute, gap_relative: a distance is closed when upper - lower <= max(gap_absolute, gap_relative * upper).
-        threads: threads for the solver and for torch, >= 1.
-        jobs: target classes searched at the same time by the native engines, >= 1; does not change the answer.
+        threads: threads of a MIP solver, >= 1; the native engines use them like `jobs`.
+        jobs: threads in which the native engines work on different targets, or on different nodes of one, >= 1. They do
+            not change the answer.
         device: where the engine `duals` computes, "cpu" or "cuda" (or "cuda:1", ...).
         seed: seed of the attack and of the solver, 0 <= seed < 2**31.
         tightening: last stage of bound tightening.

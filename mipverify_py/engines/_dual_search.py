@@ -162,9 +162,7 @@ class DualSearch(TargetSearch):
             return [self._bound(batch) for batch in batches]
         import torch
 
-        with ThreadPoolExecutor(
-            self.jobs, initializer=torch.set_num_threads, initargs=(torch.get_num_threads(),)
-        ) as pool:
+        with ThreadPoolExecutor(self.jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             return list(pool.map(self._bound, batches))
 
     def restrict(self, bounds: NetworkBounds, threshold: float) -> None:

@@ -69,7 +69,7 @@ class NativeEngine:
 
     def run(self) -> None:
         """Searches until the answer is known or a limit ends it; what is known stands in the search at any time."""
-        with _threads(self._options.threads):
+        with _one_torch_thread():
             try:
                 self._improve()
                 if self._closest and self._query.clearance > 0:
@@ -150,12 +150,13 @@ class NativeEngine:
         """Gives every open target its nodes, round after round."""
         quantum = FIRST_QUANTUM
         with ExitStack() as stack:
-            jobs = min(self._options.jobs, len(self._open))
-            pool = stack.enter_context(_pool(jobs, self._options.threads)) if jobs > 1 else None
+            jobs = max(self._options.jobs, self._options.threads)
+            targets_at_once = min(jobs, len(self._open))
+            pool = stack.enter_context(_pool(targets_at_once)) if targets_at_once > 1 else None
             while self._open and not self._stopped() and not self._done():
                 targets = list(self._open)
                 for search in self._open.values():
-                    search.jobs = max(1, self._options.jobs // len(targets))
+                    search.jobs = max(1, jobs // len(targets))
                 steps = list((pool.map if pool else map)(partial(self._advance, quantum), targets))
                 self._nodes += sum(step.nodes for step in steps)
                 for target, step in zip(targets, steps, strict=True):
@@ -317,20 +318,24 @@ class NativeEngine:
         )
 
 
-def _pool(jobs: int, threads: int) -> ThreadPoolExecutor:
-    """Threads for targets, each with that many threads of torch's: a new thread does not inherit the setting."""
+def _pool(workers: int) -> ThreadPoolExecutor:
+    """Threads for targets; torch has to be told in each of them."""
     import torch
 
-    return ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(threads,))
+    return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """torch limited to `count` threads, its setting restored afterwards: it belongs to the caller's process."""
+def _one_torch_thread() -> Iterator[None]:
+    """torch limited to one thread of its own, its setting restored afterwards: it belongs to the caller's process.
+
+    The tensors are small. Threads within an operation wait for each other longer than they work, and on busy cores by
+    orders of magnitude; threads that work on different nodes or targets do not.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
