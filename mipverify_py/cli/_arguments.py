@@ -186,7 +186,7 @@ class Arguments:
             metavar="N",
             parser=_parse.whole("at least 1", lambda v: v >= 1),
             rich_help_panel=_SEARCH,
-            help="Threads of each of these jobs.",
+            help="Threads of the MIP solver in each of these jobs; the native engines use them like jobs.",
         ),
     ] = 1
     seed: Annotated[

@@ -33,6 +33,9 @@ NODE_STEPS = 8
 PLANES = 8
 """Planes per unit. Fewer weaken the root, more cost time in every step."""
 
+FIRST_RENEWAL, RENEWAL = 64, 1.5
+"""Planes are separated again when a tree has so many nodes, and from then on each time it has grown by this factor."""
+
 WAVE = 4
 """Batches that are taken at a time, and bounded in threads if there are any."""
 
@@ -129,6 +132,7 @@ class DualSearch(TargetSearch):
         self.tree.nodes.append(ProofNode(-1, -1, 0))
         self._open: dict[int, _Node] = {0: self._root(bounds)}
         self._stuck: dict[int, _Node] = {}
+        self._renewal = FIRST_RENEWAL
 
     @property
     def bound(self) -> float:
@@ -150,9 +154,14 @@ class DualSearch(TargetSearch):
             count = min(WAVE * size, nodes - done)
             chosen = heapq.nsmallest(count, self._open.values(), key=lambda node: (-node.value, node.number))
             batches = [chosen[k : k + size] for k in range(0, len(chosen), size)]
-            for batch, found in zip(batches, self._bound_all(batches), strict=True):
+            bounds = self._bound_all(batches)
+            for batch, found in zip(batches, bounds, strict=True):
                 points.append(self._take(batch, *found))
             done += len(chosen)
+            left = max((left.bounded for _, left in bounds), key=lambda b: len(b.value))
+            if len(self.tree.nodes) >= self._renewal and len(left.value):
+                self._separate(left)
+                self._renewal *= RENEWAL
         return Step(self.status, done, np.concatenate(points[::-1]))
 
     def _bound_all(self, batches: list[list[_Node]]) -> list[tuple[Bounded, _Left]]:
@@ -301,13 +310,13 @@ class DualSearch(TargetSearch):
         return bounded
 
     def _separate(self, bounded: Bounded) -> Batch:
-        """Adds the facets lowest at the first node's point, and returns the nodes ready to go on."""
+        """Adds the facets lowest at the point of the node with the largest bound; returns the nodes ready to go on."""
         import torch
 
-        mu = {}
+        mu, row = {}, int(bounded.value.argmax())
         for k, planes in self._planes.items():
             births, weights = planes.births, bounded.batch.mu[k]
-            planes.add(planes.separate(bounded.point[0]), weights[0, :, 1:])
+            planes.add(planes.separate(bounded.point[row]), weights[:, :, 1:].mean(0))
             mu[k] = torch.stack([planes.fitted(w, births) for w in weights])
         return replace(bounded.batch, mu=mu)
 
