@@ -52,6 +52,11 @@ class Batch:
     beta: Tensor
     mu: dict[int, Tensor]
 
+    @property
+    def free(self) -> Tensor:
+        """Which units are neither split nor stable, shape (B, units)."""
+        return (self.signs == 0) & (self.lower < 0) & (self.upper > 0)
+
     def rows(self, which: Tensor) -> Batch:
         """Some of the nodes."""
         parts = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "mu"}

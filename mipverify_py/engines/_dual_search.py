@@ -33,7 +33,7 @@ NODE_STEPS = 8
 PLANES = 8
 """Planes per unit. Fewer weaken the root, more cost time in every step."""
 
-FIRST_RENEWAL, RENEWAL = 64, 1.5
+FIRST_RENEWAL, RENEWAL = 64.0, 1.5
 """Planes are separated again when a tree has so many nodes, and from then on each time it has grown by this factor."""
 
 WAVE = 4
@@ -258,7 +258,7 @@ class DualSearch(TargetSearch):
         part = bounded.batch.rows(which)
         row, box = self._problem.targets.index(self.target), self._bounds.nodes[0]
         signs, lower = part.signs.cpu().numpy(), part.lower.cpu().numpy()
-        for k in (~_free(part).any(1)).nonzero()[:, 0].tolist():
+        for k in (~part.free.any(1)).nonzero()[:, 0].tolist():
             beta = cell_beta(self._problem, row, box, signs[k], lower[k])
             if beta is not None:
                 part.beta[k] = torch.from_numpy(beta)
@@ -358,7 +358,7 @@ class DualSearch(TargetSearch):
         born, stuck, batch = dict[int, _Node](), dict[int, _Node](), left.bounded.batch
         empty = (left.lower > left.upper).any(1).tolist()
         units, values, used = left.choice.unit.tolist(), left.bounded.value.tolist(), left.gammas.cpu().numpy()
-        births, free = {k: p.births for k, p in self._planes.items()}, _free(batch).any(1).tolist()
+        births, free = {k: p.births for k, p in self._planes.items()}, batch.free.any(1).tolist()
         for row, node in enumerate(nodes):
             entry, unit = self.tree.nodes[node.number], units[row]
             # Cloned, so that a node that stays open for long does not keep its whole batch.
@@ -390,11 +390,6 @@ class DualSearch(TargetSearch):
                     found, number=number, signs=signs, lower=low, upper=high, beta=beta, gammas=gammas
                 )
         return born, stuck
-
-
-def _free(batch: Batch) -> Tensor:
-    """Which units are neither split nor stable, shape (B, units)."""
-    return (batch.signs == 0) & (batch.lower < 0) & (batch.upper > 0)
 
 
 def _halves(tree: Tree, number: int, unit: int) -> tuple[tuple[int, int], ...]:
