@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
+
+from mipverify_py._interruptions import interruptions_held
 from mipverify_py._search import Search
 
 
@@ -11,7 +15,10 @@ def run_engine(search: Search) -> None:
         from mipverify_py.engines._mip import run_mip
 
         run_mip(search)
-    else:
+        return
+    with interruptions_held():
+        for name in ("torch", "highspy"):  # loading them takes a second, in which Ctrl-C would do harm
+            with suppress(ImportError):  # whoever needs it says so
+                import_module(name)
         from mipverify_py.engines._native import NativeEngine
-
-        NativeEngine(search).run()
+    NativeEngine(search).run()

@@ -299,7 +299,7 @@ def test_an_interruption_while_workers_start_is_no_traceback(workplace: Path, de
         time.sleep(delay)
         program.send_signal(signal.SIGINT)
         out, errors = program.communicate(timeout=60)
-    assert program.returncode == 130
+    assert program.returncode == 130, errors
     assert errors in ("", "verify: interrupted\n")  # the second where it came before the run listens
     if not errors:
         assert "of 2 images" in out
