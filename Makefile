@@ -14,6 +14,9 @@ STAMP := $(VENV)/.installed
 # The interpreter that creates .venv: the first of these that is Python 3.11 or newer.
 PYTHONS := $(PYTHON) python3.11 python3
 
+# Test processes: one per core, and each needs about 1 GB.
+PARALLEL := --numprocesses auto --maxprocesses 8
+
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
@@ -45,10 +48,10 @@ demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained 
 	$(BIN)/verify zoo:digits_conv_standard --dataset digits --index 0:10
 
 test: $(STAMP)  ## The default tests
-	$(BIN)/pytest --quiet
+	$(BIN)/pytest --quiet $(PARALLEL)
 
 test-all: $(STAMP)  ## All tests, the slow ones too, with fresh random examples
-	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --quiet -m "slow or not slow"
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --quiet $(PARALLEL) -m "slow or not slow"
 
 check: lint types layers lengths  ## Lint and formatting, types, layers, lengths
 
@@ -68,10 +71,12 @@ lengths: $(STAMP)
 docs: $(STAMP)  ## The documentation site, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --config-file .mkdocs.yml
 
-bench: $(STAMP)  ## Measured comparisons: backends, bound tightening, and loading of larger models
+bench: $(STAMP)  ## Measured comparisons that need minutes; the others are listed in docs/explanation/performance.md
 	$(BIN)/python tests/benchmarks/backends.py
 	$(BIN)/python tests/benchmarks/tightening.py
 	$(BIN)/python tests/benchmarks/loading.py
+	$(BIN)/python -m tests.benchmarks.agreement --cases 100
+	$(BIN)/python -m tests.benchmarks.distances --images 0:5
 
 zoo: $(STAMP)  ## Train the bundled models again
 	$(BIN)/python -m onnx_models.zoo.train --page docs/reference/zoo.md

@@ -156,10 +156,12 @@ class TextReport(Report):
     def _summary(self) -> None:
         answers = self._answers
         counts = Counter(word(answer) for answer in answers)
-        tally = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        tally = [f"{count} {kind}" for kind, count in counts.items()]
+        if len(answers) < len(self.run.indices):
+            tally.append("interrupted")
         elapsed = seconds(time.monotonic() - self._began)
         self._output.line("")
-        self._output.line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {tally}")
+        self._output.line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {', '.join(tally)}")
         uppers = [a.result.upper for a in answers if a.result.upper is not None and word(a) in ("exact", "open")]
         if uppers:
             self._output.line(

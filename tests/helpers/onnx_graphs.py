@@ -20,6 +20,9 @@ Array = NDArray[Any]
 class _X:
     """Stands for the model's input in the arguments of `single`."""
 
+    def __repr__(self) -> str:
+        return "X"  # parallel test processes have to agree on the names of tests
+
 
 X: Final = _X()
 

@@ -11,8 +11,9 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -304,6 +305,17 @@ def test_an_interruption_while_workers_start_is_no_traceback(workplace: Path, de
     if not errors:
         assert "of 2 images" in out
         assert "interrupted" in out
+
+
+def test_an_interruption_before_the_first_worker_is_said(
+    inside: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_crew, "_interruptions", lambda: nullcontext(SimpleNamespace(asked=True)))
+    code = run(["model.onnx", "batch.npy", *MIP, "--jobs", "2", "--quiet"])
+    out, err = capsys.readouterr()
+    assert (code, err) == (ExitCode.INTERRUPTED, "")
+    assert "0 of 3 images" in out
+    assert out.endswith(": interrupted\n")
 
 
 def test_a_finished_image_is_written_when_the_run_is_interrupted(
