@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onnx_models import Affine, DenseMap, Input, NetworkBuilder, ReluNetwork, SparseMap, exact_logits
+from onnx_models._exact import exact_logits_at
 from tests.helpers.networks import networks
 
 
-def naive_logits(network: ReluNetwork, x: np.ndarray) -> list[Fraction]:
+def naive_logits(network: ReluNetwork, x: np.ndarray | list[Fraction]) -> list[Fraction]:
     values: list[list[Fraction]] = []
     for node in network.nodes:
         if isinstance(node, Input):
-            values.append([Fraction(float(v)) for v in x])
+            values.append([Fraction(v) for v in x])
         elif isinstance(node, Affine):
             total = [Fraction(float(b)) for b in node.bias]
             for source, linear_map in zip(node.inputs, node.maps, strict=True):
@@ -36,6 +37,14 @@ def naive_logits(network: ReluNetwork, x: np.ndarray) -> list[Fraction]:
 def test_equals_naive_fractions(network: ReluNetwork, seed: int) -> None:
     x = np.random.default_rng(seed).random(network.input_size)
     assert list(exact_logits(network, x)) == naive_logits(network, x)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks(max_relus=8), st.integers(0, 2**32 - 1))
+def test_inputs_that_are_no_floats_are_taken_exactly(network: ReluNetwork, seed: int) -> None:
+    numbers = np.random.default_rng(seed).integers(-(10**6), 10**6, size=(network.input_size, 2))
+    x = [Fraction(int(a), abs(int(b)) + 1) for a, b in numbers]
+    assert list(exact_logits_at(network, x)) == naive_logits(network, x)
 
 
 @settings(max_examples=100, deadline=None)
