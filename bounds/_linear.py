@@ -13,10 +13,15 @@ from bounds._bounds import Bounds, NetworkBounds
 from bounds._interval import magnitudes
 from bounds._rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, inflate, up
 from bounds._sweep import named_bounds, sweep
-from onnx_models import Affine, Array, Relu, ReluNetwork, SparseMap
+from onnx_models import Affine, Array, DenseMap, LinearMap, Relu, ReluNetwork, SparseMap
 
 CHUNK_ENTRIES = 4_000_000
 """Rows are bounded together as long as rows times the widest node stays below this (32 MB per array)."""
+
+SPARSE_SHARE = 0.1
+"""Rows with a smaller share of nonzero entries stay sparse: a unit of a convolution reads few others."""
+
+Rows = Array | sparse.csr_array
 
 Multipliers = Mapping[int, Array]
 """For ReLU node i a weight lambda >= 0 of each unit's row y >= z in each bound, shape (rows, units)."""
@@ -95,10 +100,45 @@ def upper_bounds(
     widest = max(node.size for node in network.nodes[: index + 1])
     step = max(1, CHUNK_ENTRIES // widest)
     parts = [
-        _Substitution(network, bounds, index, rows[k : k + step].toarray(), _slice(multipliers, k, step)).run()
+        _Substitution(network, bounds, index, _compact(rows[k : k + step]), _slice(multipliers, k, step)).run()
         for k in range(0, rows.shape[0], step)
     ]
     return np.concatenate([np.zeros(0), *parts])
+
+
+def _compact(rows: sparse.csr_array) -> Rows:
+    """The rows as they are, or as a full matrix where that is faster."""
+    if rows.nnz < SPARSE_SHARE * rows.shape[0] * rows.shape[1]:
+        return rows
+    full: Array = rows.toarray()
+    return full
+
+
+def _with_data(rows: sparse.csr_array, data: Array) -> sparse.csr_array:
+    """The same places with other entries."""
+    return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+
+
+def _nonnegative(rows: Rows) -> Rows:
+    """max(rows, 0), elementwise."""
+    if isinstance(rows, np.ndarray):
+        return np.maximum(rows, 0.0)
+    return _with_data(rows, np.maximum(rows.data, 0.0))
+
+
+def _absolute(rows: Rows) -> Rows:
+    """|rows|, elementwise."""
+    return np.abs(rows) if isinstance(rows, np.ndarray) else _with_data(rows, np.abs(rows.data))
+
+
+def _pulled_back(linear_map: LinearMap, rows: Rows) -> Rows:
+    """M^T y for every row y."""
+    if isinstance(rows, np.ndarray):
+        return linear_map.transpose_apply(rows)
+    if isinstance(linear_map, DenseMap):
+        full: Array = rows @ linear_map.weight
+        return full
+    return _compact(sparse.csr_array(rows @ linear_map.to_sparse()))
 
 
 def _slice(multipliers: Multipliers | None, first: int, step: int) -> Multipliers:
@@ -110,15 +150,17 @@ class _Substitution:
 
         rows @ v_index  <=  sum over nodes of coefficients[node] @ v_node + constant + slack
 
-    where `slack` bounds every rounding error made so far, using |v_node| <= magnitude of the node's bounds.
+    where `slack` bounds every rounding error made so far, using |v_node| <= magnitude of the node's bounds. The bounds
+    of sums and products hold for any order of summation, and so for sparse and for full rows.
     """
 
     def __init__(
-        self, network: ReluNetwork, bounds: NetworkBounds, index: int, rows: Array, multipliers: Multipliers
+        self, network: ReluNetwork, bounds: NetworkBounds, index: int, rows: Rows, multipliers: Multipliers
     ) -> None:
         self._network, self._bounds, self._multipliers = network, bounds, multipliers
-        self._coefficients: dict[int, Array] = {index: rows}
-        self._constant, self._slack = np.zeros(len(rows)), np.zeros(len(rows))
+        self._coefficients: dict[int, Rows] = {index: rows}
+        self._count = int(rows.shape[0])
+        self._constant, self._slack = np.zeros(self._count), np.zeros(self._count)
 
     def run(self) -> Array:
         while (index := max(self._coefficients)) > 0:
@@ -127,53 +169,65 @@ class _Substitution:
                 self._through_affine(rows, node)
             else:
                 assert isinstance(node, Relu)
-                self._through_relu(rows, node, index)
+                self._through_relu(self._full(rows, index), node, index)
         return self._over_box(self._coefficients[0])
 
-    def _through_affine(self, rows: Array, node: Affine) -> None:
-        size = np.abs(rows) @ magnitudes(node, list(self._bounds.nodes))
+    def _full(self, rows: Rows, index: int) -> Rows:
+        """Multipliers come for all units at once: rows that meet them are full."""
+        return rows if isinstance(rows, np.ndarray) or index not in self._multipliers else rows.toarray()
+
+    def _through_affine(self, rows: Rows, node: Affine) -> None:
+        sizes = _absolute(rows)
+        size = sizes @ magnitudes(node, list(self._bounds.nodes))
         reach = sum(float(self._bounds.nodes[source].magnitude.sum()) for source in node.inputs)
         self._allow(rows, gamma(node.size + 2) * size + UNDERFLOW * reach)
-        self._add_constant(rows, rows @ node.bias, np.abs(rows) @ np.abs(node.bias), node.size)
+        self._add_constant(rows, rows @ node.bias, sizes @ np.abs(node.bias), node.size)
         for source, linear_map in zip(node.inputs, node.maps, strict=True):
-            self._accumulate(source, linear_map.transpose_apply(rows))
+            self._accumulate(source, _pulled_back(linear_map, rows))
         if not self._coefficients:
-            self._accumulate(0, np.zeros((len(rows), self._network.input_size)))
+            self._accumulate(0, np.zeros((self._count, self._network.input_size)))
 
-    def _through_relu(self, rows: Array, node: Relu, index: int) -> None:
+    def _through_relu(self, rows: Rows, node: Relu, index: int) -> None:
         lines = Relaxation.of(self._bounds.nodes[node.input])
-        lower_slope = lines.alpha
-        if index in self._multipliers:
-            unstable = self._bounds.nodes[node.input].straddles_zero
-            ratio = np.clip(self._multipliers[index] / np.where(rows < 0, -rows, 1.0), 0.0, 1.0)
-            lower_slope = np.where(unstable, ratio, lines.slope)
-        positive = np.maximum(rows, 0.0)
-        self._add_constant(positive, positive @ lines.intercept, positive @ lines.intercept, node.size)
-        product = np.where(rows > 0, rows * lines.slope, rows * lower_slope)
+        positive = _nonnegative(rows)
+        constant = positive @ lines.intercept
+        self._add_constant(positive, constant, constant, node.size)
+        if isinstance(rows, np.ndarray):
+            lower_slope = lines.alpha
+            if index in self._multipliers:
+                unstable = self._bounds.nodes[node.input].straddles_zero
+                ratio = np.clip(self._multipliers[index] / np.where(rows < 0, -rows, 1.0), 0.0, 1.0)
+                lower_slope = np.where(unstable, ratio, lines.slope)
+            product: Rows = np.where(rows > 0, rows * lines.slope, rows * lower_slope)
+        else:
+            at = rows.indices
+            product = _with_data(rows, rows.data * np.where(rows.data > 0, lines.slope[at], lines.alpha[at]))
+            product.eliminate_zeros()  # those of inactive units
         magnitude = self._bounds.nodes[node.input].magnitude
-        self._allow(rows, UNIT_ROUNDOFF * (np.abs(product) @ magnitude) + UNDERFLOW * magnitude.sum())
+        self._allow(rows, UNIT_ROUNDOFF * (_absolute(product) @ magnitude) + UNDERFLOW * magnitude.sum())
         self._accumulate(node.input, product)
 
-    def _allow(self, rows: Array, error: Array) -> None:
+    def _allow(self, rows: Rows, error: Array) -> None:
         """Adds an error bound to the slack of every row that has a coefficient; the others are exact."""
-        self._slack += inflate(error, np.any(rows != 0, axis=1))
+        occupied = np.any(rows != 0, axis=1) if isinstance(rows, np.ndarray) else np.diff(rows.indptr) > 0
+        self._slack += inflate(error, occupied)
 
-    def _add_constant(self, rows: Array, value: Array, size: Array, terms: int) -> None:
+    def _add_constant(self, rows: Rows, value: Array, size: Array, terms: int) -> None:
         """Adds `value`, for each row a sum of `terms` products with the row whose absolute values sum to `size`."""
         total = self._constant + value
         self._allow(rows, gamma(terms + 1) * size + UNIT_ROUNDOFF * np.abs(total))
         self._constant = total
 
-    def _accumulate(self, index: int, rows: Array) -> None:
+    def _accumulate(self, index: int, rows: Rows) -> None:
         if index in self._coefficients:
             rows = self._coefficients[index] + rows
-            self._allow(rows, UNIT_ROUNDOFF * (np.abs(rows) @ self._bounds.nodes[index].magnitude))
+            self._allow(rows, UNIT_ROUNDOFF * (_absolute(rows) @ self._bounds.nodes[index].magnitude))
         self._coefficients[index] = rows
 
-    def _over_box(self, rows: Array) -> Array:
+    def _over_box(self, rows: Rows) -> Array:
         """max over the box of rows @ x is  sum of rows * u where rows > 0 and rows * l elsewhere."""
         box = self._bounds.nodes[0]
-        value = np.maximum(rows, 0.0) @ box.upper + np.minimum(rows, 0.0) @ box.lower
-        self._add_constant(rows, value, np.abs(rows) @ box.magnitude, 2 * box.size)
+        value = _nonnegative(rows) @ box.upper - _nonnegative(-rows) @ box.lower
+        self._add_constant(rows, value, _absolute(rows) @ box.magnitude, 2 * box.size)
         bound = up(self._constant, self._slack)
         return np.where(np.isnan(bound), np.inf, bound)  # only overflow makes NaN, and then nothing is known

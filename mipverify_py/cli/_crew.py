@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
@@ -22,21 +22,21 @@ from mipverify_py._query import Query
 from mipverify_py._result import Bracket
 from mipverify_py.cli._messages import READY, Failure, Setup, pack, unpack
 from mipverify_py.cli._progress import Progress
-from mipverify_py.cli._questions import Questions
+from mipverify_py.cli._questions import Place, Questions
 from mipverify_py.cli._search_image import Found, unanswered
 
 WAIT_SECONDS = 0.2
 """How often the run looks whether Ctrl-C was pressed."""
 
-LAST_WORDS_SECONDS = 1.0
-"""How long an interrupted worker may take to hand over its bracket."""
+LAST_WORDS_SECONDS = 5.0
+"""How long an interrupted worker may take to hand over its bracket: what unfinished trees show takes it some seconds."""
 
 DEATHS = 2
 """So many workers may die over one image: the second may have had more memory than the first."""
 
 
 def answer_in_workers(
-    questions: Questions, indices: list[int], options: Options, progress: Progress, *, workers: int
+    questions: Questions, places: Sequence[Place], options: Options, progress: Progress, *, workers: int
 ) -> Generator[tuple[int, Query, Found], None, None]:
     """Position, query and answer of each image, in order, each as soon as it and those before it are answered.
 
@@ -47,7 +47,7 @@ def answer_in_workers(
         MipverifyError: an image's search ended with it, after the images before it.
         RuntimeError: likewise for a bug, with its traceback.
     """
-    with _interruptions() as interruption, _Crew(questions, indices, options, progress, workers) as crew:
+    with _interruptions() as interruption, _Crew(questions, places, options, progress, workers) as crew:
         while not crew.done:
             if interruption.asked or crew.interrupted:
                 crew.stop()
@@ -150,10 +150,10 @@ class _Crew:
     """The workers of a run, what they are doing and what they have found."""
 
     def __init__(
-        self, questions: Questions, indices: list[int], options: Options, progress: Progress, workers: int
+        self, questions: Questions, places: Sequence[Place], options: Options, progress: Progress, workers: int
     ) -> None:
         a = questions.arguments
-        self._questions, self._indices, self._options, self._progress = questions, indices, options, progress
+        self._questions, self._places, self._options, self._progress = questions, places, options, progress
         self._setup = Setup(questions.network, options, with_replay=a.replay, with_progress=not a.quiet).pack()
         self._count = workers
         self._workers: list[_Worker] = []
@@ -175,7 +175,7 @@ class _Crew:
     @property
     def done(self) -> bool:
         """Whether nothing more will come."""
-        return self._shown == len(self._indices) or (self._stopped and not self._found)
+        return self._shown == len(self._places) or (self._stopped and not self._found)
 
     @property
     def _busy(self) -> list[_Worker]:
@@ -199,10 +199,10 @@ class _Crew:
     def _next_task(self) -> _Task | None:
         if self._again:
             return self._again.popleft()
-        if self._failed or self._begun == len(self._indices):
+        if self._failed or self._begun == len(self._places):
             return None
         self._begun += 1
-        return _Task(self._begun - 1, self._questions[self._indices[self._begun - 1]])
+        return _Task(self._begun - 1, self._questions[self._places[self._begun - 1]])
 
     def take_in(self, timeout: float) -> None:
         """Waits for messages, at most `timeout` seconds, and takes in those that are there."""

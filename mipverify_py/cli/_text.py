@@ -8,15 +8,20 @@ from collections import Counter
 
 from rich.text import Text
 
+from mipverify_py._accuracy import AccuracyBounds
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
+from mipverify_py._perturbation import Unrestricted
 from mipverify_py._result import Result
+from mipverify_py._sparse import Sparse
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
 from mipverify_py.cli._output import Output
+from mipverify_py.cli._perturbations import parameter_words, perturbation_words
 from mipverify_py.cli._printable import printable
 from mipverify_py.cli._report import Report, Run
 
 _EVIDENCE = {Evidence.REPROVED: "re-proved", Evidence.SOLVER_CLAIM: "solver claim", None: "-"}
+_NORMS = {"linf": "L-infinity", "l1": "L1", "l2": "L2"}
 _STYLES = {
     "robust": "green",
     "no example": "green",
@@ -61,7 +66,7 @@ class TextReport(Report):
 
     @property
     def _single(self) -> bool:
-        return len(self.run.indices) == 1
+        return len(self.run.places) == 1
 
     def begin(self) -> None:
         run, network = self.run, self.run.network
@@ -103,8 +108,10 @@ class TextReport(Report):
         if a.margin:
             wrong += f" by a margin of {a.margin:g}"
         if a.eps is None:
-            return f"L-infinity distance to the nearest input of {wrong}"
-        return f"is there an input of {wrong} within L-infinity radius {a.eps:g}?"
+            return f"{_NORMS[a.norm]} distance to the nearest input of {wrong}{perturbation_words(a)}"
+        if a.perturbation == "sparse":
+            return f"is there an input of {wrong}{perturbation_words(a)} changed by up to {a.eps:g}?"
+        return f"is there an input of {wrong} within {_NORMS[a.norm]} radius {a.eps:g}?"
 
     def _row(self, answer: Answer) -> None:
         result, query = answer.result, answer.query
@@ -117,7 +124,7 @@ class TextReport(Report):
             word(answer),
             low,
             high,
-            "-" if result.target is None else str(result.target),
+            self._target(answer),
             _EVIDENCE[result.evidence],
             seconds(result.seconds),
         )
@@ -132,6 +139,12 @@ class TextReport(Report):
             self._output.fact("proof", _replayed(answer), "dim" if _is_sound(answer) else "red")
         if answer.saved is not None:
             self._output.fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
+
+    def _target(self, answer: Answer) -> str:
+        """The class asked about with --all-targets, else that of the witness."""
+        if self.run.arguments.all_targets:
+            return str(answer.query.target_classes[0])
+        return "-" if answer.result.target is None else str(answer.result.target)
 
     def _account(self, answer: Answer) -> None:
         result, query = answer.result, answer.query
@@ -157,11 +170,14 @@ class TextReport(Report):
         answers = self._answers
         counts = Counter(word(answer) for answer in answers)
         tally = [f"{count} {kind}" for kind, count in counts.items()]
-        if len(answers) < len(self.run.indices):
+        if len(answers) < len(self.run.places):
             tally.append("interrupted")
         elapsed = seconds(time.monotonic() - self._began)
         self._output.line("")
-        self._output.line(f"{len(answers)} of {len(self.run.indices)} images in {elapsed}: {', '.join(tally)}")
+        what = "classes of images" if self.run.arguments.all_targets else "images"
+        self._output.line(f"{len(answers)} of {len(self.run.places)} {what} in {elapsed}: {', '.join(tally)}")
+        if self.run.asks_for_accuracy and all(answer.query.label is not None for answer in answers):
+            self._output.line(_accuracy(answers, len(self.run.places)))
         uppers = [a.result.upper for a in answers if a.result.upper is not None and word(a) in ("exact", "open")]
         if uppers:
             self._output.line(
@@ -176,6 +192,22 @@ class TextReport(Report):
         close = sum(answer.float32_differs for answer in answers)
         if close:
             self._output.line(f"float32: for {close} of the witnesses onnxruntime still prefers the original class")
+
+
+def _accuracy(answers: list[Answer], count: int) -> str:
+    """The share of images that keep their label within the radius; where it is a bracket, rounded outwards."""
+    known = AccuracyBounds.of([answer.result for answer in answers], missing=count - len(answers))
+    low = known.robust * 10_000 // known.count
+    high = -(-(known.robust + known.unknown) * 10_000 // known.count)
+    between = f"between {_percent(low)} and {_percent(high)}" if known.unknown else _percent(low)
+    return (
+        f"adversarial accuracy: {between} of {known.count} ({known.robust} robust, {known.adversarial} adversarial, "
+        f"{known.misclassified} misclassified, {known.unknown} unknown)"
+    )
+
+
+def _percent(hundredths: int) -> str:
+    return f"{hundredths // 100}.{hundredths % 100:02d} %"
 
 
 def _is_sound(answer: Answer) -> bool:
@@ -227,12 +259,15 @@ def _ends(result: Result) -> tuple[str, str]:
 def _sentence(answer: Answer) -> str:
     result, kind = answer.result, word(answer)
     low, high = _ends(result)
+    if isinstance(answer.query.perturbation, Sparse) and kind in ("robust", "adversarial"):
+        return f"{kind}: there is {'no' if kind == 'robust' else 'an'} adversarial example in the perturbation set"
     if kind == "robust":
         return f"robust: no adversarial example within {answer.eps:g}"
     if kind == "adversarial":
         return f"adversarial: there is an example within {answer.eps:g}"
     if kind == "no example":
-        return "no adversarial example anywhere in the model's domain"
+        whole = isinstance(answer.query.perturbation, Unrestricted)
+        return "no adversarial example " + ("anywhere in the model's domain" if whole else "in the perturbation set")
     if kind == "misclassified":
         return "misclassified: the distance is 0"
     if kind == "unknown":
@@ -241,8 +276,8 @@ def _sentence(answer: Answer) -> str:
         return f"distance <= {high}"
     if result.upper is None:
         return f"distance >= {low}"
-    assert answer.gap is not None
-    still_open = "" if kind == "exact" else f", open by {answer.gap:.2g}"
+    assert answer.result.gap is not None
+    still_open = "" if kind == "exact" else f", open by {answer.result.gap:.2g}"
     return f"{low} <= distance <= {high}{still_open}"
 
 
@@ -253,6 +288,8 @@ def _witness(answer: Answer) -> str:
     if witness.replay is not None:
         says = "agrees" if witness.replay.adversarial else f"says class {witness.replay.predicted}"
         parts.append(f"onnxruntime (float32) {says}")
+    if witness.parameters is not None:
+        parts.append(parameter_words(answer.query.perturbation, witness.parameters))
     if answer.saved is not None:
         parts.append(f"saved as {printable(str(answer.saved))}")
     return "; ".join(parts)
@@ -263,29 +300,37 @@ def _statistics(result: Result) -> list[tuple[str, str]]:
     s, facts = result.statistics, []
     if s.bound_seconds:
         solves = dict(s.bound_solves)
+        skips = dict(s.bound_skips)
         stages = [
-            f"{stage} {seconds(taken)}" + (f" ({solves[stage]} solves)" if solves.get(stage) else "")
+            f"{stage} {seconds(taken)} ({_count(solves[stage], 'solve', 'solves')}, {skips[stage]:,} skipped)"
             for stage, taken in s.bound_seconds
         ]
         facts.append(("bounds", ", ".join(stages)))
     if s.open_targets:
         state = "not excluded by bounds" if result.engine == "mip" else "not proved"
         facts.append(("targets", f"{state}: {', '.join(map(str, s.open_targets))}"))
-    if s.unstable:
-        layers = (f"{u} of {u + stable}" for u, stable in zip(s.unstable, s.stable, strict=True))
-        facts.append(("unstable", f"{', '.join(layers)} units per layer"))
+    for layer in s.layers:
+        units = (
+            f"{layer.size:,} units: {layer.active:,} active, {layer.inactive:,} inactive, {layer.unstable:,} unstable"
+        )
+        facts.append(("layer", f"{printable(layer.name) or 'node'} ({layer.node}), {units}"))
     if s.nodes and not s.columns:
         trees = _count(s.trees, "target", "targets")
         rounds = _count(s.rounds, "time", "times")
-        facts.append(("trees", f"{trees} split, {s.nodes:,} nodes, {s.cuts:,} hull planes; the radius shrank {rounds}"))
+        work = f"{s.nodes:,} nodes, {s.iterations:,} simplex iterations, {s.cuts:,} hull planes"
+        facts.append(("trees", f"{trees} split, {work}; the radius shrank {rounds}"))
     if s.columns:
         facts.append(
             (
                 "model",
                 (
                     f"{s.columns:,} columns ({s.binaries:,} binary), {s.rows:,} rows, {s.nonzeros:,} nonzeros; "
-                    f"{s.nodes:,} nodes in {seconds(s.solve_seconds)}"
+                    f"{s.nodes:,} nodes, {s.iterations:,} simplex iterations in {seconds(s.solve_seconds)}"
                 ),
             )
         )
+    if result.relative_gap is not None:
+        facts.append(("gap", f"{result.gap:.3g}, {result.relative_gap:.2g} of the upper end"))
+    if s.phase_seconds:
+        facts.append(("time", ", ".join(f"{phase} {seconds(taken)}" for phase, taken in s.phase_seconds)))
     return facts

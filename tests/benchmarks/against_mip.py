@@ -8,7 +8,10 @@ the limit, so a ratio with time-outs of the program is a lower bound; a solver t
 than asked for (loose) counts as done; one that has no answer for another reason, such as its licence, is counted and
 not timed. Whatever keeps the engine from an answer counts as the limit.
 
-    python -m tests.benchmarks.against_mip [--backends highs,scip,gurobi] [--images 0:50] [--seconds 300] [--out FILE]
+With --proof both are asked the same: that there is no adversarial example within the distance less its gap; and of both
+times the attack is left out, which such a proof does not need.
+
+    python -m tests.benchmarks.against_mip [--backends highs,scip,gurobi] [--images 0:50] [--seconds 300] [--proof]
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from mipverify_py import Options, StopReason
+from mipverify_py import Objective, Options, StopReason
 from mipverify_py._tolerances import RADIUS_SLACK
 from tests.benchmarks.common import (
     argument_parser,
@@ -65,6 +68,29 @@ def row(pairs: Sequence[tuple[Figures, Figures]], limit: float) -> tuple[str, ..
     )
 
 
+def without_attack(found: Figures) -> Figures:
+    """The same with the seconds of bounds and search alone."""
+    return {**found, "seconds": found["seconds"] - found["attack_seconds"]} if "seconds" in found else found
+
+
+def compare_proofs(
+    network: str, images: Sequence[int], methods: Sequence[Options], measurements: Measurements
+) -> list[list[tuple[Figures, Figures]]]:
+    """As `compare`, of the proofs at the gap's other end; images whose distance was not found are left out."""
+    threads = methods[0].threads
+    found = measured([question_task(Question(network, k), methods[0]) for k in images], measurements, threads=threads)
+    questions = [
+        Question(network, k, Objective.FEASIBILITY, answer["upper"] * (1.0 - GAP))
+        for k, answer in zip(images, found, strict=True)
+        if answer.get("upper")
+    ]
+    answers = [
+        [without_attack(f) for f in measured([question_task(q, m) for q in questions], measurements, threads=threads)]
+        for m in methods
+    ]
+    return [list(zip(answers[0], theirs, strict=True)) for theirs in answers[1:]]
+
+
 def compare(
     network: str, images: Sequence[int], methods: Sequence[Options], measurements: Measurements
 ) -> list[list[tuple[Figures, Figures]]]:
@@ -90,18 +116,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns 1 if engine and program contradict each other."""
     parser = argument_parser("The engine against mixed-integer programs.", seconds=300.0)
     parser.add_argument("--backends", type=words, default=("highs", "scip", "gurobi"), help="default highs,scip,gurobi")
+    parser.add_argument("--proof", action="store_true", help="compare proofs at a radius given to both")
     chosen = parsed(parser, arguments)
     measurements, problems = Measurements(chosen.out), []
     methods = [engine_options(chosen, **to_gap(GAP))]
     methods += [mip_options(chosen, backend, **to_gap(GAP)) for backend in chosen.backends]
-    title = f"Engine {chosen.engine} and the MIP given its distance as radius, limit {chosen.seconds:g} s each"
+    what = "proofs at the same radius" if chosen.proof else "the MIP given the distance as radius"
+    title = f"Engine {chosen.engine} and mixed-integer programs, {what}, limit {chosen.seconds:g} s each"
     table = new_table(title, HEADINGS, left=LEFT, caption=facts(chosen.threads))
     for network in chosen.networks:
-        for backend, pairs in zip(chosen.backends, compare(network, chosen.images, methods, measurements), strict=True):
+        found = (compare_proofs if chosen.proof else compare)(network, chosen.images, methods, measurements)
+        for backend, pairs in zip(chosen.backends, found, strict=True):
             table.add_row(network, backend, *row(pairs, chosen.seconds))
-            for index, (ours, theirs) in zip(chosen.images, pairs, strict=True):
+            for ours, theirs in pairs:
                 problem = contradiction(ours, theirs)
-                problems += [f"{network} {index}, {backend}: {problem}"] if problem else []
+                problems += [f"{network}, {backend}: {problem}"] if problem else []
         table.add_section()
     show(table, measurements.note())
     return report([*problems, *measurements.contradictions()])

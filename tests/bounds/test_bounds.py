@@ -12,6 +12,7 @@ from bounds import (
     Bounds,
     Formulation,
     NetworkBounds,
+    _linear,
     interval_bounds,
     linear_bounds,
     lp_bounds,
@@ -82,6 +83,24 @@ def test_samples_lie_inside_and_each_kind_contains_the_next(network: ReluNetwork
         for outer, inner in ((interval, linear), (linear, lp)):
             assert np.all(outer.nodes[i].lower <= inner.nodes[i].lower)
             assert np.all(outer.nodes[i].upper >= inner.nodes[i].upper)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks(max_relus=12), seeds)
+def test_sparse_rows_give_what_full_rows_give(network: ReluNetwork, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    box = random_box(rng, network.input_size, 0.4)
+    values = network.activations(samples(rng, box, 20))
+    found = []
+    for share in (0.0, 2.0):  # never sparse, always
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_linear, "SPARSE_SHARE", share)
+            found.append(linear_bounds(network, box))
+    for full, compact, value in zip(found[0].nodes, found[1].nodes, values, strict=True):
+        size = 1e-12 * (1 + full.magnitude)
+        assert np.all(np.abs(full.lower - compact.lower) <= size)
+        assert np.all(np.abs(full.upper - compact.upper) <= size)
+        assert np.all((value >= compact.lower - size) & (value <= compact.upper + size))
 
 
 @settings(max_examples=30, deadline=None)

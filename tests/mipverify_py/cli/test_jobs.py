@@ -319,9 +319,14 @@ def test_an_interruption_before_the_first_worker_is_said(
 
 
 def test_a_finished_image_is_written_when_the_run_is_interrupted(
-    inside: Path, capsys: pytest.CaptureFixture[str], behave: Callable[[str], None], tmp_path: Path
+    inside: Path,
+    capsys: pytest.CaptureFixture[str],
+    behave: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first image hangs and ignores Ctrl-C; the second is done, and waits for its turn."""
+    monkeypatch.setattr(_crew, "LAST_WORDS_SECONDS", 1.0)
     first = float(np.load("batch.npy")[0].reshape(-1)[0])
     behave(f"""
         import pathlib, time
