@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bounds import Bounds, Expression, Formulation, MipModel, NetworkBounds, upper_bounds
-from mipverify_py._enums import Objective
+from bounds import Bounds, Expression, Formulation, MipModel, NetworkBounds, ReluColumns, upper_bounds
+from mipverify_py._balls import L2Ball
+from mipverify_py._distance import root_down
+from mipverify_py._enums import Norm, Objective
+from mipverify_py._norm_rows import Displacement
 from mipverify_py._query import Query
 from onnx_models import Array
 
@@ -19,11 +24,15 @@ class Encoding:
     """A MIP and the meaning of its columns.
 
     Attributes:
-        model: always a minimisation. Its objective is the distance (closest), 0 (feasibility), minus the largest
-            margin (worst).
+        model: always a minimisation. Its objective is the distance or, for L2, a multiple of its square (closest), 0
+            (feasibility), minus the largest margin (worst).
         inputs: the columns of x, in the order of the flat input.
         targets: the classes that the model considers; classes that bounds exclude are absent.
         margin_rows: the rows that make D_j reach the margin, one per target; empty for worst.
+        choice: the columns of b_j, one per target, empty if there is only one.
+        relus: the columns of each ReLU node's unstable units, by the node's index.
+        scale: None where the objective is the value asked for; otherwise (closest in L2) it is the square of the
+            distance divided by this.
         unstable, stable: units of each ReLU node with and without a binary, in topological order.
     """
 
@@ -31,8 +40,24 @@ class Encoding:
     inputs: NDArray[np.intp]
     targets: tuple[int, ...]
     margin_rows: NDArray[np.intp]
+    choice: NDArray[np.intp]
+    relus: Mapping[int, ReluColumns]
+    scale: float | None
     unstable: tuple[int, ...]
     stable: tuple[int, ...]
+
+    def value_below(self, objective: float) -> float:
+        """The value asked for that an objective, or a bound of it, stands for; a root is rounded down."""
+        if self.scale is None or not math.isfinite(objective):
+            return objective
+        return max(0.0, float(np.nextafter(self.scale * root_down(objective), -np.inf)))
+
+    def gaps(self, absolute: float, relative: float) -> tuple[float, float]:
+        """Gaps of the objective that make the value's at most the larger of `absolute` and a share `relative` of it.
+
+        For a root: u - l <= (u**2 - l**2) / u, and u - l <= u.
+        """
+        return (absolute, relative) if self.scale is None else ((absolute / self.scale) ** 2, relative)
 
 
 def margin_rows(query: Query, targets: tuple[int, ...]) -> sparse.csr_array:
@@ -50,6 +75,12 @@ def margin_bounds(query: Query, bounds: NetworkBounds, targets: tuple[int, ...])
     return Bounds(-both[len(targets) :], both[: len(targets)])
 
 
+def squares_in(query: Query) -> tuple[bool, bool]:
+    """Whether the objective and whether a row of the query's MIP is quadratic."""
+    closest = query.objective is Objective.CLOSEST
+    return closest and query.norm is Norm.L2, isinstance(query.perturbation, L2Ball)
+
+
 def encode(query: Query, bounds: NetworkBounds, *, targets: tuple[int, ...] | None = None) -> Encoding:
     """The MIP of a query over the box of inputs that `bounds` holds on.
 
@@ -58,7 +89,11 @@ def encode(query: Query, bounds: NetworkBounds, *, targets: tuple[int, ...] | No
 
         sum_j b_j = 1,   D_j >= margin + (l_j - margin) (1 - b_j)                       closest, feasibility
         sum_j b_j = 1,   t <= D_j + (max_k u_k - l_j) (1 - b_j),   maximise t           worst
-        -d <= x_i - x0_i <= d for every i that can move,           minimise d           closest
+        -d <= x_i - x0_i <= d for every i that can move,           minimise d           closest, L-infinity
+        -t_i <= x_i - x0_i <= t_i,                                 minimise sum t_i     closest, L1
+        s t_i = x_i - x0_i,  s the box's radius,                   minimise sum t_i**2  closest, L2
+
+    and what confines x to the perturbation set where that is not a box.
 
     Args:
         query: objective, margin, reference class and x0 are taken from it.
@@ -68,20 +103,44 @@ def encode(query: Query, bounds: NetworkBounds, *, targets: tuple[int, ...] | No
     """
     chosen = query.target_classes if targets is None else targets
     form = Formulation(query.network, bounds, integral=True)
+    query.perturbation.restrict(form, query.x0)
     output = form.value(len(query.network.nodes) - 1)
     rows = margin_rows(query, chosen)
     margins = Expression(sparse.csr_array(rows @ output.matrix), rows @ output.constant)
     limits = margin_bounds(query, bounds, chosen)
     choice = _choose_one(form, chosen)
-    cost: sparse.csr_array | None = None
+    cost = _Cost()
     reach: NDArray[np.intp] = np.zeros(0, np.intp)
     if query.objective is Objective.WORST:
-        cost = _largest_margin(form, margins, limits, choice)
+        cost = _Cost(_largest_margin(form, margins, limits, choice))
     else:
         reach = _reach_margin(form, margins, limits.lower, choice, query.margin)
         if query.objective is Objective.CLOSEST:
-            cost = _distance_column(form, query.x0)
-    return Encoding(form.builder.build(cost), form.inputs, chosen, reach, *_unit_counts(form))
+            cost = _distance_cost(query, Displacement(form, *_measured(form, query)))
+    model = form.builder.build(cost.row, cost.offset, squared=cost.squared)
+    columns = (form.inputs, chosen, reach, choice, form.relus)
+    return Encoding(model, *columns, cost.scale, *_unit_counts(form))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cost:
+    """An objective: a row, columns whose squares are added, a constant; `scale` as in `Encoding`."""
+
+    row: sparse.csr_array | None = None
+    squared: NDArray[np.intp] | None = None
+    offset: float = 0.0
+    scale: float | None = None
+
+
+def _distance_cost(query: Query, displacement: Displacement) -> _Cost:
+    if query.norm is Norm.LINF:
+        return _Cost(displacement.largest())
+    if query.norm is Norm.L1:
+        row, offset = displacement.total()
+        return _Cost(row, offset=offset)
+    scale = float(displacement.reach.max(initial=0.0)) or 1.0
+    squared, offset = displacement.scaled(scale)
+    return _Cost(squared=squared, offset=offset, scale=scale)
 
 
 def _choose_one(form: Formulation, targets: tuple[int, ...]) -> NDArray[np.intp]:
@@ -115,18 +174,17 @@ def _largest_margin(form: Formulation, margins: Expression, limits: Bounds, b: N
     return sparse.csr_array(-form.builder.unit(t))
 
 
-def _distance_column(form: Formulation, x0: Array) -> sparse.csr_array:
-    """Adds d >= |x_i - x0_i| for all i; entries that cannot move only bound d from below. Returns the cost row."""
-    box = form.bounds.nodes[0]
-    reach = np.maximum(np.abs(box.lower - x0), np.abs(box.upper - x0))
-    fixed = box.lower == box.upper
-    least = float(reach[fixed].max(initial=0.0))
-    d = form.builder.add_columns(least, max(float(reach.max(initial=0.0)), least), ["d"])
-    live = np.flatnonzero(~fixed)
-    x, distance = form.builder.unit(form.inputs[live]), form.builder.unit(np.repeat(d, len(live)))
-    form.add_rows(sparse.csr_array(x - distance), -np.inf, x0[live])
-    form.add_rows(sparse.csr_array(x + distance), x0[live], np.inf)
-    return form.builder.unit(d)
+def _measured(form: Formulation, query: Query) -> tuple[NDArray[np.intp], Bounds, Array]:
+    """The columns between which and the returned origin distance is measured, and a box that they lie in.
+
+    Those of x or, for a query that measures the image of x, new ones for the image, which is node 1 of its network.
+    """
+    if query.measured is None:
+        return form.inputs, form.bounds.nodes[0], query.x0
+    image, box = form.value(1), form.bounds.nodes[1]
+    columns = form.builder.add_columns(box.lower, box.upper, [f"image_{i}" for i in range(box.size)])
+    form.add_rows(_plus(form, form.builder.unit(columns), -image.matrix), image.constant, image.constant)
+    return columns, box, query.measured.rounded(query.x0)
 
 
 def _scaled_unit(form: Formulation, columns: NDArray[np.intp], scale: Array) -> sparse.csr_array:

@@ -37,7 +37,8 @@ class Evidence(Enum):
     REPROVED = "reproved"
     """Only on our own checks: exact or outward-rounded arithmetic and re-evaluated witnesses; no solver is trusted."""
     SOLVER_CLAIM = "solver_claim"
-    """Also on a solver's word, within its tolerances; `Result.evidence_detail` names both."""
+    """Also on a solver's word, within its tolerances, or on bounds supplied by the user: `Result.evidence_detail` says
+    which."""
 
 
 class Objective(Enum):
@@ -55,6 +56,11 @@ class Norm(Enum):
     """How the size of a perturbation is measured."""
 
     LINF = "linf"
+    """The largest absolute entry."""
+    L1 = "l1"
+    """The sum of the absolute entries."""
+    L2 = "l2"
+    """The root of the sum of the squared entries."""
 
 
 class Tightening(Enum):

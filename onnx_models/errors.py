@@ -10,6 +10,7 @@
     `-- BackendError (RuntimeError)       a solver cannot be used or failed
         |-- BackendMissingError (ImportError)   its package is not installed
         |-- BackendLimitError             the model is larger than the solver's licence allows
+        |-- BackendAbilityError           the solver cannot solve models of this kind
         `-- BackendCrashError             its process died or answered nonsense
 
 A message says what arrived, what was expected and what to do next, in one line where that is possible.
@@ -54,6 +55,10 @@ class BackendMissingError(BackendError, ImportError):
 
 class BackendLimitError(BackendError):
     """The model is larger than the solver's licence allows."""
+
+
+class BackendAbilityError(BackendError):
+    """The solver cannot solve models of this kind; the message names those that can."""
 
 
 class BackendCrashError(BackendError):

@@ -22,6 +22,7 @@ from mipverify_py.backends._registry import (
     BackendStatus,
     available_backends,
     backend_status,
+    check_ability,
     get_backend,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "WorkerPool",
     "available_backends",
     "backend_status",
+    "check_ability",
     "get_backend",
     "solve_isolated",
     "violations",

@@ -100,6 +100,7 @@ class MipSolution:
             end does. None if the model has integer columns or the backend gives none.
         nodes: branch-and-bound nodes, 0 if none or not told.
         seconds: wall-clock time of the solve.
+        iterations: simplex iterations of all its linear programs, 0 if not told.
     """
 
     status: SolveStatus
@@ -109,6 +110,7 @@ class MipSolution:
     row_duals: Array | None
     nodes: int
     seconds: float
+    iterations: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,6 +140,7 @@ class Answer:
     dual_bound: float | None = None
     row_duals: Array | None = None
     nodes: int = 0
+    iterations: int = 0
 
 
 Report = Callable[[SolveProgress], None]
@@ -155,6 +158,10 @@ class Capabilities:
         node_limit: honours a node limit.
         threads: honours more than one thread.
         progress: reports improved bounds or points while it runs.
+        quadratic_objective: minimises a convex quadratic objective (`MipModel.quadratic`), at least without integer
+            columns.
+        quadratic_integer: does so with integer columns, too.
+        quadratic_rows: takes convex quadratic rows (`MipModel.quadratic_rows`), with or without integer columns.
     """
 
     row_duals: bool
@@ -163,6 +170,17 @@ class Capabilities:
     node_limit: bool
     threads: bool
     progress: bool
+    quadratic_objective: bool = False
+    quadratic_integer: bool = False
+    quadratic_rows: bool = False
+
+    def missing(self, *, objective: bool, integral: bool, rows: bool) -> str:
+        """What a model with a quadratic objective, integer columns or quadratic rows lacks; empty if nothing."""
+        if objective and integral and not self.quadratic_integer:
+            return "a quadratic objective with integer columns (MIQP)"
+        if objective and not self.quadratic_objective:
+            return "a quadratic objective (QP)"
+        return "quadratic rows (MIQCP)" if rows and not self.quadratic_rows else ""
 
 
 class Backend(ABC):

@@ -22,6 +22,7 @@ _SUMMARY = re.compile(rf"Lower bound: +{_NUMBER}")
 _POINT = re.compile(rf"Cbc00(?:04|12|16)I Integer solution of {_NUMBER} found")
 _GAP = re.compile(rf"Cbc0011I Exiting as integer gap of {_NUMBER}")
 _NODES = re.compile(r"Enumerated nodes: +(\d+)")
+_ITERATIONS = re.compile(r"Total iterations: +(\d+)")
 _RESULT = re.compile(r"Result - (.*)")
 
 
@@ -34,6 +35,7 @@ class CbcLog:
         objective: the cost of the best point, rounded up, or None.
         gap: the gap at which the search stopped because it was small enough, rounded up, or None.
         nodes: nodes of the tree.
+        iterations: simplex iterations.
         result: the summary's one-line result, or None.
         infeasible: whether the last line says that the problem is infeasible.
     """
@@ -42,6 +44,7 @@ class CbcLog:
     objective: float | None = None
     gap: float | None = None
     nodes: int = 0
+    iterations: int = 0
     result: str | None = None
     infeasible: bool = False
 
@@ -63,6 +66,7 @@ class CbcLog:
             _POINT: self._improved,
             _GAP: self._closed,
             _NODES: self._counted,
+            _ITERATIONS: self._iterated,
             _RESULT: self._ended,
         }
 
@@ -85,6 +89,10 @@ class CbcLog:
 
     def _counted(self, text: str) -> bool:
         self.nodes = int(text)
+        return False
+
+    def _iterated(self, text: str) -> bool:
+        self.iterations = int(text)
         return False
 
     def _ended(self, text: str) -> bool:

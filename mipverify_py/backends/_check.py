@@ -15,7 +15,7 @@ class Violations:
     """Largest violation of each kind, 0 where all hold; NaN points count as infinitely wrong.
 
     Attributes:
-        rows: of row_lower <= A v <= row_upper.
+        rows: of row_lower <= A v <= row_upper and of the quadratic rows.
         columns: of column_lower <= v <= column_upper.
         integrality: distance of an integer column from the nearest whole number.
     """
@@ -40,8 +40,11 @@ def violations(model: MipModel, point: Array, *, relative: bool = False) -> Viol
     if not np.all(np.isfinite(point)):
         return Violations(np.inf, np.inf, np.inf)
     whole = point[model.integer]
+    squares = np.array([row.activity(point) for row in model.quadratic_rows])
+    limits = np.array([row.upper for row in model.quadratic_rows])
+    linear = _outside(model.matrix @ point, model.row_lower, model.row_upper, relative)
     return Violations(
-        rows=_outside(model.matrix @ point, model.row_lower, model.row_upper, relative),
+        rows=max(linear, _outside(squares, np.full(len(limits), -np.inf), limits, relative)),
         columns=_outside(point, model.column_lower, model.column_upper, relative),
         integrality=float(np.abs(whole - np.round(whole)).max(initial=0.0)),
     )

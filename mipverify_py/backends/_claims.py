@@ -37,7 +37,8 @@ def conclude(model: MipModel, limits: SolveLimits, answer: Answer, seconds: floa
     status = _status(limits, answer, objective)
     bound = _finite(answer.dual_bound)
     row_duals = None
-    if not model.integer.any() and answer.row_duals is not None and answer.status is SolveStatus.OPTIMAL:
+    linear = model.is_linear and not model.integer.any()  # only then do row duals alone prove a bound
+    if linear and answer.row_duals is not None and answer.status is SolveStatus.OPTIMAL:
         row_duals = np.asarray(answer.row_duals, np.float64)
         bound = dual_value(model, row_duals)
     if status is SolveStatus.CUTOFF:
@@ -48,12 +49,13 @@ def conclude(model: MipModel, limits: SolveLimits, answer: Answer, seconds: floa
     if status is SolveStatus.OPTIMAL and model.integer.any() and not _closed(limits, objective, bound):
         logger.warning("A solver called %r optimal beside a dual bound of %r: counted as unknown.", objective, bound)
         status = SolveStatus.UNKNOWN
-    return MipSolution(status, objective, bound, point, row_duals, max(0, int(answer.nodes)), seconds)
+    nodes, iterations = max(0, int(answer.nodes)), max(0, int(answer.iterations))
+    return MipSolution(status, objective, bound, point, row_duals, nodes, seconds, iterations)
 
 
 def cost_of(model: MipModel, point: Array) -> float:
     """The objective at a point, offset included."""
-    return float(model.cost @ point) + model.offset
+    return model.objective(point)
 
 
 class Bracket:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from bounds import MipModel
+from bounds import MipModel, QuadraticRow
 from mipverify_py.backends._base import Answer, SolveLimits, SolveProgress, SolveStatus
 from onnx_models import Array
 
@@ -122,7 +122,17 @@ def request(model: MipModel, limits: SolveLimits) -> Frame:
     }
     if limits.start is not None:
         body["start"] = np.asarray(limits.start, np.float64)
-    return Frame("solve", {"limits": plain, "offset": model.offset, "names": list(model.names)}, body)
+    if model.quadratic is not None:
+        body["quadratic"] = model.quadratic
+    for k, row in enumerate(model.quadratic_rows):
+        body[f"row{k}_columns"], body[f"row{k}_weights"] = row.columns, row.weights
+    head = {
+        "limits": plain,
+        "offset": model.offset,
+        "names": list(model.names),
+        "quadratic_rows": [row.upper for row in model.quadratic_rows],
+    }
+    return Frame("solve", head, body)
 
 
 def read_request(frame: Frame) -> tuple[MipModel, SolveLimits]:
@@ -139,6 +149,11 @@ def read_request(frame: Frame) -> tuple[MipModel, SolveLimits]:
         offset=frame.head["offset"],
         integer=b["integer"],
         names=tuple(frame.head["names"]),
+        quadratic=frame.optional("quadratic"),
+        quadratic_rows=tuple(
+            QuadraticRow(b[f"row{k}_columns"], b[f"row{k}_weights"], upper)
+            for k, upper in enumerate(frame.head["quadratic_rows"])
+        ),
     )
     return model, SolveLimits(**frame.head["limits"], start=frame.optional("start"))
 
@@ -156,7 +171,8 @@ def read_progress(frame: Frame) -> SolveProgress:
 
 def answer_frame(answer: Answer) -> Frame:
     """The message that ends a solve."""
-    head = {"status": answer.status.name, "dual_bound": answer.dual_bound, "nodes": int(answer.nodes)}
+    counts = {"nodes": int(answer.nodes), "iterations": int(answer.iterations)}
+    head = {"status": answer.status.name, "dual_bound": answer.dual_bound, **counts}
     arrays = {"point": answer.point, "row_duals": answer.row_duals}
     return Frame("answer", head, {k: np.asarray(v, np.float64) for k, v in arrays.items() if v is not None})
 
@@ -170,4 +186,5 @@ def read_answer(frame: Frame) -> Answer:
         dual_bound=head["dual_bound"],
         row_duals=frame.optional("row_duals"),
         nodes=head["nodes"],
+        iterations=head["iterations"],
     )

@@ -12,6 +12,7 @@ import numpy as np
 from bounds import MipModel
 from mipverify_py.backends._one_sided import OneSidedRows
 from onnx_models import Array
+from onnx_models.errors import InputError
 
 OBJECTIVE = "obj"
 """Name of the objective row; columns and rows get other names."""
@@ -27,7 +28,12 @@ def write_mps(model: MipModel, path: str | PathLike[str]) -> None:
     Args:
         model: the model; its column names are kept.
         path: file to write, overwritten if it exists.
+
+    Raises:
+        InputError: the model has squares, which readers of MPS files disagree on.
     """
+    if not model.is_linear:
+        raise InputError("A model with squares cannot be written as an MPS file; solve it with a backend instead.")
     rows = OneSidedRows.of(model)
     text = mps_lines(model, rows, model.names, number=repr_number, header="FREE")
     with Path(path).open("w", encoding="ascii") as file:

@@ -17,14 +17,18 @@ def canonical(model: MipModel) -> MipModel:
     """The same model with int32 indices, sorted, without duplicates or stored zeros: what every solver accepts.
 
     Raises:
-        InputError: NaN anywhere, an infinite coefficient, cost or offset, or a bound infinite on the wrong side.
+        InputError: NaN anywhere, an infinite coefficient, cost or offset, a bound infinite on the wrong side, or a
+            negative weight of a square, which would make the model non-convex.
     """
     _check_numbers(model)
+    quadratic = model.quadratic if model.quadratic is not None and np.any(model.quadratic) else None
     matrix = model.matrix.astype(np.float64, copy=True)
     matrix.sum_duplicates()
     matrix.eliminate_zeros()
     indices, starts = matrix.indices.astype(np.int32), matrix.indptr.astype(np.int32)
-    return replace(model, matrix=sparse.csr_array((matrix.data, indices, starts), shape=matrix.shape))
+    return replace(
+        model, matrix=sparse.csr_array((matrix.data, indices, starts), shape=matrix.shape), quadratic=quadratic
+    )
 
 
 def trivial_answer(model: MipModel) -> Answer | None:
@@ -39,6 +43,7 @@ def trivial_answer(model: MipModel) -> Answer | None:
         or np.any(model.row_lower > model.row_upper)
         or np.any(model.row_lower[empty] > 0)
         or np.any(model.row_upper[empty] < 0)
+        or any(row.upper < 0 for row in model.quadratic_rows)
     ):
         return Answer(SolveStatus.INFEASIBLE)
     if model.columns == 0:
@@ -47,14 +52,20 @@ def trivial_answer(model: MipModel) -> Answer | None:
 
 
 def _check_numbers(model: MipModel) -> None:
+    squares = [row.weights for row in model.quadratic_rows]
+    squares += [] if model.quadratic is None else [model.quadratic]
     finite: dict[str, Array] = {
         "matrix": model.matrix.data,
         "cost": model.cost,
         "offset": np.asarray([model.offset], np.float64),
+        "quadratic": np.concatenate([np.zeros(0), *squares]),
+        "quadratic rows": np.array([row.upper for row in model.quadratic_rows], np.float64),
     }
     for name, values in finite.items():
         if not np.all(np.isfinite(values)):
             raise InputError(f"The model's {name} holds {_first(values, ~np.isfinite(values))}; it must be finite.")
+    if np.any(finite["quadratic"] < 0):
+        raise InputError("The model has a square with a negative weight, so it is not convex.")
     lower = {"row_lower": model.row_lower, "column_lower": model.column_lower}
     upper = {"row_upper": model.row_upper, "column_upper": model.column_upper}
     for name, values in (lower | upper).items():

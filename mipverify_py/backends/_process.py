@@ -17,7 +17,7 @@ from mipverify_py.backends._child import Child, worker_command
 from mipverify_py.backends._claims import Bracket, conclude
 from mipverify_py.backends._frames import Frame, read_answer, read_progress, request
 from mipverify_py.backends._preflight import canonical, trivial_answer
-from mipverify_py.backends._registry import get_backend
+from mipverify_py.backends._registry import check_ability, get_backend
 from onnx_models.errors import (
     BackendCrashError,
     BackendError,
@@ -67,6 +67,7 @@ def solve_isolated(
         InputError: the name is unknown, the model holds NaN or misplaced infinities, or the start has the wrong length.
         BackendMissingError: the solver is not installed or does not load; the message says how to install it.
         BackendLimitError: the model is larger than the solver's licence allows.
+        BackendAbilityError: the solver cannot solve models of this kind.
         BackendCrashError: the solver's process died or answered nonsense. What it reported before went to
             `on_progress`; the next solve starts a new process.
         BackendError: the solver refused the model or a setting.
@@ -93,6 +94,13 @@ class WorkerPool:
         """See `solve_isolated`."""
         _note_ignored(get_backend(name), limits)
         model = canonical(model)
+        if not model.is_linear:
+            check_ability(
+                name,
+                objective=model.quadratic is not None,
+                integral=bool(model.integer.any()),
+                rows=bool(model.quadratic_rows),
+            )
         if limits.start is not None and len(limits.start) != model.columns:
             raise InputError(f"The start has {len(limits.start)} entries; the model has {model.columns} columns.")
         started = time.monotonic()

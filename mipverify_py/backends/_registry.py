@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass
 
 from mipverify_py.backends._base import Backend
-from onnx_models.errors import BackendMissingError, InputError
+from onnx_models.errors import BackendAbilityError, BackendMissingError, InputError
 
 _CLASSES = {
     "highs": "HighsBackend",
@@ -62,6 +62,24 @@ def get_backend(name: str) -> Backend:
             f"{_install_command(name)} (installed now: {others})."
         )
     return cls()
+
+
+def check_ability(name: str, *, objective: bool, integral: bool, rows: bool) -> None:
+    """Raises BackendAbilityError, naming backends that can, if this one cannot solve such models.
+
+    Args:
+        name: one of `BACKEND_NAMES`.
+        objective: the objective has squares.
+        integral: there are integer columns.
+        rows: there are quadratic rows.
+    """
+
+    def missing(other: str) -> str:
+        return backend_class(other).capabilities.missing(objective=objective, integral=integral, rows=rows)
+
+    if missing(name):
+        able = ", ".join(other for other in BACKEND_NAMES if not missing(other))
+        raise BackendAbilityError(f"Backend {name!r} does not solve {missing(name)}; choose one of {able}.")
 
 
 def available_backends() -> tuple[str, ...]:

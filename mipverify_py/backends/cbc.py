@@ -134,7 +134,7 @@ class CbcBackend(Backend):
         bound = log.bound
         if status is SolveStatus.OPTIMAL and violations(model, point, relative=True).largest <= POINT_FEASIBILITY:
             bound = _proved(limits, log, cost_of(model, point))
-        return Answer(status, point, bound, rows.collect(duals, model.rows), log.nodes)
+        return Answer(status, point, bound, rows.collect(duals, model.rows), log.nodes, log.iterations)
 
 
 def _proved(limits: SolveLimits, log: CbcLog, objective: float) -> float:

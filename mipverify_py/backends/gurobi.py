@@ -1,9 +1,10 @@
 """Gurobi through gurobipy.
 
 The wheel carries a licence for models of at most 2,000 variables and 2,000 rows (both included; 2,001 of either is
-refused). Whether a larger model may be solved is asked of Gurobi itself, by solving an empty model of 2,001 variables:
-so every kind of real licence (named user, academic, web, token server, compute server) is recognised, wherever it is.
-The environment is opened for each solve and closed after it, so that a floating licence is not held in between.
+refused), and of at most 200 variables if anything is squared. Whether a larger model may be solved is asked of Gurobi
+itself, by solving an empty model of 2,001 variables: so every kind of real licence (named user, academic, web, token
+server, compute server) is recognised, wherever it is. The environment is opened for each solve and closed after it, so
+that a floating licence is not held in between.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from bounds import MipModel
 from mipverify_py._tolerances import SOLVER_FEASIBILITY
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 BUNDLED_LIMIT = 2000
 """Most variables and most rows that the licence inside the wheel accepts."""
 
+QUADRATIC_LIMIT = 200
+"""Most variables that it accepts in a model with a quadratic objective or row."""
+
 SEEDS = 2_000_000_001
 """Gurobi's seeds end at two billion."""
 
@@ -52,7 +57,15 @@ class GurobiBackend(Backend):
     distribution: ClassVar[str] = "gurobipy"
     licence: ClassVar[str] = "commercial"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        row_duals=True, start=True, cutoff=True, node_limit=True, threads=True, progress=True
+        row_duals=True,
+        start=True,
+        cutoff=True,
+        node_limit=True,
+        threads=True,
+        progress=True,
+        quadratic_objective=True,
+        quadratic_integer=True,
+        quadratic_rows=True,
     )
     statuses: ClassVar[Mapping[str, SolveStatus]] = {
         "LOADED": SolveStatus.UNKNOWN,
@@ -89,8 +102,9 @@ class GurobiBackend(Backend):
     def check_size(self, model: MipModel) -> None:
         """See `Backend.check_size`; a row with two different finite ends counts twice, as it is passed."""
         rows = count_one_sided(model)
-        if max(rows, model.columns) > BUNDLED_LIMIT and self.licence_is_restricted():
-            raise BackendLimitError(_too_large(model.columns, rows))
+        most = BUNDLED_LIMIT if model.is_linear else QUADRATIC_LIMIT
+        if (rows > BUNDLED_LIMIT or model.columns > most) and self.licence_is_restricted():
+            raise BackendLimitError(_too_large(model, rows))
 
     def licence_is_restricted(self) -> bool:
         """Whether Gurobi refuses an empty model of one variable more than the bundled licence allows.
@@ -125,6 +139,7 @@ class GurobiBackend(Backend):
                 vtype=np.where(model.integer, "I", "C"),
             )
             gurobi.ObjCon = model.offset
+            _add_squares(gurobi, variables, model)
             matrix: Any = rows.matrix
             constraints = gurobi.addMConstr(matrix, variables, rows.sense, rows.right) if rows.count else None
             for option, value in _options(limits, bool(model.integer.any())).items():
@@ -137,7 +152,7 @@ class GurobiBackend(Backend):
                 gurobi.optimize(_callback(report))
             except gurobipy.GurobiError as error:
                 if error.errno == gurobipy.GRB.Error.SIZE_LIMIT_EXCEEDED:
-                    raise BackendLimitError(_too_large(model.columns, rows.count)) from error
+                    raise BackendLimitError(_too_large(model, rows.count)) from error
                 raise
             return self._read(model, gurobi, variables, constraints, rows)
 
@@ -145,15 +160,17 @@ class GurobiBackend(Backend):
         integral = bool(model.integer.any())
         status = self.translate(_status_name(gurobi.Status))
         duals = None
-        if status is SolveStatus.OPTIMAL and not integral:
+        curved = status is SolveStatus.OPTIMAL and not model.is_linear
+        if status is SolveStatus.OPTIMAL and not integral and model.is_linear:
             values = np.zeros(0) if constraints is None else np.asarray(constraints.Pi, np.float64)
             duals = rows.collect(values, model.rows)
         return Answer(
             status=status,
             point=np.asarray(variables.X, np.float64) if gurobi.SolCount else None,
-            dual_bound=gurobi.ObjBound if integral else None,
+            dual_bound=gurobi.ObjBound if integral or curved else None,
             row_duals=duals,
             nodes=int(gurobi.NodeCount),
+            iterations=int(gurobi.IterCount),
         )
 
 
@@ -175,6 +192,7 @@ def _options(limits: SolveLimits, integral: bool) -> dict[str, Any]:
         "FeasibilityTol": SOLVER_FEASIBILITY,
         "OptimalityTol": SOLVER_FEASIBILITY,
         "IntFeasTol": SOLVER_FEASIBILITY,
+        "BarQCPConvTol": SOLVER_FEASIBILITY,
         "MIPGapAbs": limits.gap_absolute,
         "MIPGap": limits.gap_relative,
     }
@@ -183,6 +201,16 @@ def _options(limits: SolveLimits, integral: bool) -> dict[str, Any]:
     if limits.cutoff is not None and integral:
         options["Cutoff"] = limits.cutoff
     return options
+
+
+def _add_squares(gurobi: Any, variables: Any, model: MipModel) -> None:
+    """Adds the quadratic objective, the linear one being there already, and the quadratic rows."""
+    for row in model.quadratic_rows:
+        weights = sparse.diags_array(row.weights).tocsr()
+        gurobi.addMQConstr(weights, None, "<", row.upper, variables[row.columns], variables[row.columns])
+    if model.quadratic is not None:
+        weights = sparse.diags_array(model.quadratic).tocsr()
+        gurobi.setMObjective(weights, model.cost, model.offset, variables, variables, variables)
 
 
 def _callback(report: Report) -> Any:
@@ -211,11 +239,13 @@ def _status_name(code: int) -> str:
     return names.get(code, f"status {code}")
 
 
-def _too_large(columns: int, rows: int) -> str:
+def _too_large(model: MipModel, rows: int) -> str:
+    squares = "" if model.is_linear else f", and {QUADRATIC_LIMIT} variables where there are squares"
     return (
-        f"The model has {columns:,} variables and {rows:,} rows; the licence that comes with gurobipy allows at most "
-        f"{BUNDLED_LIMIT:,} of each. Install a full licence (free for academics, https://www.gurobi.com/academia), "
-        "tighten the bounds so that fewer units need a binary variable, or choose another backend."
+        f"The model has {model.columns:,} variables and {rows:,} rows; the licence that comes with gurobipy allows at "
+        f"most {BUNDLED_LIMIT:,} of each{squares}. Install a full licence (free for academics, "
+        "https://www.gurobi.com/academia), tighten the bounds so that fewer units need a binary variable, or choose "
+        "another backend."
     )
 
 

@@ -29,6 +29,7 @@ from mipverify_py.backends._base import (
     SolveProgress,
     SolveStatus,
 )
+from onnx_models import Array
 
 if TYPE_CHECKING:
     import highspy
@@ -49,7 +50,13 @@ class HighsBackend(Backend):
     distribution: ClassVar[str] = "highspy"
     licence: ClassVar[str] = "MIT"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        row_duals=True, start=True, cutoff=True, node_limit=True, threads=True, progress=True
+        row_duals=True,
+        start=True,
+        cutoff=True,
+        node_limit=True,
+        threads=True,
+        progress=True,
+        quadratic_objective=True,
     )
     statuses: ClassVar[Mapping[str, SolveStatus]] = {
         "kNotset": SolveStatus.UNKNOWN,
@@ -92,6 +99,8 @@ class HighsBackend(Backend):
         for option, value in _options(limits, integral).items():
             _checked(highs.setOptionValue(option, value), f"option {option}={value!r}")
         _checked(highs.passModel(_translate(model)), "the model")
+        if model.quadratic is not None:
+            _checked(highs.passHessian(_hessian(model.quadratic)), "the quadratic objective")
         if limits.start is not None and integral:
             _pass_start(highs, limits.start)
         if limits.seconds is not None:
@@ -111,9 +120,11 @@ class HighsBackend(Backend):
         return Answer(
             status=status,
             point=np.asarray(solution.col_value, np.float64) if has_point else None,
-            dual_bound=info.mip_dual_bound if integral else None,
+            # After an error HiGHS reports a bound of 0, whatever the model.
+            dual_bound=info.mip_dual_bound if integral and status is not SolveStatus.UNKNOWN else None,
             row_duals=None if integral or not solution.dual_valid else np.asarray(solution.row_dual, np.float64),
             nodes=max(0, info.mip_node_count),
+            iterations=max(0, info.simplex_iteration_count),
         )
 
 
@@ -152,6 +163,19 @@ def _translate(model: MipModel) -> highspy.HighsLp:
         kinds = (highspy.HighsVarType.kContinuous, highspy.HighsVarType.kInteger)
         lp.integrality_ = [kinds[int(whole)] for whole in model.integer]
     return lp
+
+
+def _hessian(quadratic: Array) -> highspy.HighsHessian:
+    """The diagonal Q for which HiGHS's objective, cost . v + v . Q v / 2, has these weights of the squares."""
+    import highspy
+
+    hessian = highspy.HighsHessian()
+    hessian.dim_ = len(quadratic)
+    hessian.format_ = highspy.HessianFormat.kTriangular
+    hessian.start_ = np.arange(len(quadratic) + 1, dtype=np.int32)
+    hessian.index_ = np.arange(len(quadratic), dtype=np.int32)
+    hessian.value_ = 2.0 * quadratic
+    return hessian
 
 
 def _pass_start(highs: highspy.Highs, start: np.ndarray) -> None:

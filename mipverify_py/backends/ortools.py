@@ -15,9 +15,10 @@ import datetime
 import importlib
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 from bounds import MipModel
@@ -49,7 +50,15 @@ class OrtoolsBackend(Backend):
     distribution: ClassVar[str] = "ortools"
     licence: ClassVar[str] = "Apache-2.0"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        row_duals=True, start=True, cutoff=True, node_limit=True, threads=False, progress=False
+        row_duals=True,
+        start=True,
+        cutoff=True,
+        node_limit=True,
+        threads=False,
+        progress=False,
+        quadratic_objective=True,
+        quadratic_integer=True,
+        quadratic_rows=True,
     )
     statuses: ClassVar[Mapping[str, SolveStatus]] = {
         "OPTIMAL": SolveStatus.OPTIMAL,
@@ -84,8 +93,8 @@ class OrtoolsBackend(Backend):
         from ortools.math_opt.python import mathopt
 
         started = time.monotonic()
-        integral = bool(model.integer.any())
-        problem = _translate(model, limits.cutoff if integral else None)
+        integral = bool(model.integer.any()) or not model.is_linear  # GLOP knows no squares
+        problem = _translate(model, limits.cutoff if integral and model.quadratic is None else None)
         parameters = _parameters(limits, integral)
         hints = _hints(problem, limits.start if integral else None)
         if limits.seconds is not None:
@@ -111,6 +120,7 @@ class OrtoolsBackend(Backend):
             dual_bound=termination.objective_bounds.dual_bound,
             row_duals=duals,
             nodes=result.solve_stats.node_count,
+            iterations=result.solve_stats.simplex_iterations,
         )
 
 
@@ -143,7 +153,22 @@ def _translate(model: MipModel, cutoff: float | None) -> mathopt.Model:
     proto.linear_constraint_matrix.row_ids.extend(entries.row.tolist())
     proto.linear_constraint_matrix.column_ids.extend(entries.col.tolist())
     proto.linear_constraint_matrix.coefficients.extend(entries.data.tolist())
+    if model.quadratic is not None:
+        squared = np.flatnonzero(model.quadratic)
+        _set_squares(proto.objective.quadratic_coefficients, squared, model.quadratic[squared])
+    for k, row in enumerate(model.quadratic_rows):
+        constraint = proto.quadratic_constraints[k]
+        constraint.lower_bound, constraint.upper_bound = -np.inf, row.upper
+        order = np.argsort(row.columns)
+        _set_squares(constraint.quadratic_terms, row.columns[order], row.weights[order])
     return mathopt.Model.from_model_proto(proto)
+
+
+def _set_squares(terms: Any, columns: NDArray[np.intp], weights: Array) -> None:
+    """Fills one of MathOpt's sparse matrices with the weights of squared columns."""
+    terms.row_ids.extend(columns.tolist())
+    terms.column_ids.extend(columns.tolist())
+    terms.coefficients.extend(weights.tolist())
 
 
 def _parameters(limits: SolveLimits, integral: bool) -> mathopt.SolveParameters:

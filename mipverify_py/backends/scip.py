@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bounds import MipModel
 from mipverify_py._tolerances import SOLVER_FEASIBILITY
@@ -42,7 +43,15 @@ class ScipBackend(Backend):
     distribution: ClassVar[str] = "pyscipopt"
     licence: ClassVar[str] = "Apache-2.0"
     capabilities: ClassVar[Capabilities] = Capabilities(
-        row_duals=False, start=True, cutoff=True, node_limit=True, threads=False, progress=True
+        row_duals=False,
+        start=True,
+        cutoff=True,
+        node_limit=True,
+        threads=False,
+        progress=True,
+        quadratic_objective=True,
+        quadratic_integer=True,
+        quadratic_rows=True,
     )
     statuses: ClassVar[Mapping[str, SolveStatus]] = {
         "unknown": SolveStatus.UNKNOWN,
@@ -83,6 +92,7 @@ class ScipBackend(Backend):
                 point=_best_point(scip, variables),
                 dual_bound=scip.getDualbound(),
                 nodes=scip.getNTotalNodes(),
+                iterations=scip.getNLPIterations(),
             )
 
 
@@ -137,8 +147,21 @@ def _translate(model: MipModel) -> tuple[pyscipopt.Model, list[pyscipopt.Variabl
         if first < last and (np.isfinite(lower) or np.isfinite(upper)):
             expression = Expr({terms[indices[k]]: data[k] for k in range(first, last)})
             scip.addCons(ExprCons(expression, _end(lower), _end(upper)))
+    for quadratic in model.quadratic_rows:
+        scip.addCons(ExprCons(_squares(variables, quadratic.columns, quadratic.weights), None, quadratic.upper))
+    if model.quadratic is not None:  # SCIP takes linear objectives only: the squares go below a column of their own
+        squared = np.flatnonzero(model.quadratic)
+        top = Term(scip.addVar(lb=0.0, obj=1.0))
+        scip.addCons(ExprCons(_squares(variables, squared, model.quadratic[squared]) - Expr({top: 1.0}), None, 0.0))
     scip.addObjoffset(model.offset)
     return scip, variables
+
+
+def _squares(variables: list[pyscipopt.Variable], columns: NDArray[np.intp], weights: Array) -> Any:
+    from pyscipopt.scip import Expr, Term
+
+    pairs = zip(columns.tolist(), weights.tolist(), strict=True)
+    return Expr({Term(variables[j], variables[j]): weight for j, weight in pairs})
 
 
 def _end(value: float) -> float | None:
@@ -148,7 +171,7 @@ def _end(value: float) -> float | None:
 def _pass_start(scip: pyscipopt.Model, variables: list[pyscipopt.Variable], start: Array) -> None:
     """Hands over the known entries; SCIP completes a partial point and drops a wrong one."""
     known = np.flatnonzero(np.isfinite(start))
-    solution = scip.createSol() if len(known) == len(start) else scip.createPartialSol()
+    solution = scip.createSol() if len(known) == scip.getNVars() else scip.createPartialSol()
     for k in known:
         scip.setSolVal(solution, variables[k], float(start[k]))
     scip.addSol(solution)

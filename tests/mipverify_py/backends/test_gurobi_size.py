@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from bounds import MipModel
+from bounds import MipModel, QuadraticRow
 from mipverify_py.backends import SolveLimits, SolveStatus, available_backends, solve_isolated
 from mipverify_py.backends.gurobi import GurobiBackend
 from onnx_models.errors import BackendLimitError
@@ -38,6 +39,12 @@ CASES = {
     "2,001 rows": (model(2000, 2001), False),
     "1,000 rows with two ends": (model(2000, 1000, ranged=True), True),
     "1,001 rows with two ends": (model(2000, 1001, ranged=True), False),
+    "200 variables and a square": (replace(model(200, 1), quadratic=np.eye(1, 200)[0]), True),
+    "201 variables and a square": (replace(model(201, 1), quadratic=np.eye(1, 201)[0]), False),
+    "201 variables and a row with a square": (
+        replace(model(201, 1), quadratic_rows=(QuadraticRow(np.zeros(1, np.intp), np.ones(1), 9.0),)),
+        False,
+    ),
 }
 
 
@@ -67,7 +74,8 @@ def test_gurobi_agrees(case: MipModel, fits: bool) -> None:
         return
     solution = solve_isolated("gurobi", case, SolveLimits(seconds=60))
     assert solution.status is SolveStatus.OPTIMAL
-    assert solution.objective == pytest.approx(min(case.rows, case.columns))
+    squares = 0.0 if case.quadratic is None else 1.0
+    assert solution.objective == pytest.approx(min(case.rows, case.columns) + squares)
 
 
 def test_the_note_tells_where_a_licence_would_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
