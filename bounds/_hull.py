@@ -25,7 +25,7 @@ from scipy import sparse
 
 from bounds._bounds import Bounds, NetworkBounds
 from bounds._direct import DirectInputs, direct_inputs
-from bounds._linear import Relaxation, _Substitution
+from bounds._linear import Relaxation, Rows, _Substitution
 from bounds._rounding import UNDERFLOW, UNIT_ROUNDOFF, gamma, inflate, up
 from onnx_models import Array, Relu, ReluNetwork
 
@@ -115,15 +115,16 @@ class LinearForms:
 
 
 def linear_forms(
-    network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines]
+    network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines], *, index: int = -1
 ) -> LinearForms:
     """Upper bounds of  rows @ logits, shape (B,), for inputs in the box of `bounds` that fit the rows' `lines`.
 
     Row k must hold for the inputs whose pre-activations lie in row k's bounds. `bounds` must hold for every node over
-    the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable. Where floats
-    overflow the bound is inf. Memory grows with B: see `rows_at_once`.
+    the whole box; `lines` has an entry for each ReLU node with units that `bounds` leave unstable. With `index` the
+    rows are of that node instead of the logits, and only what is before it is needed. Where floats overflow the bound
+    is inf. Memory grows with B: see `rows_at_once`.
     """
-    return _HullSubstitution(network, bounds, rows, lines).forms()
+    return _HullSubstitution(network, bounds, rows, lines, index % len(network.nodes)).forms()
 
 
 def rows_at_once(network: ReluNetwork) -> int:
@@ -135,24 +136,27 @@ class _HullSubstitution(_Substitution):
     """One backward pass; the invariant is its parent's, for the inputs that each row must hold for."""
 
     def __init__(
-        self, network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines]
+        self, network: ReluNetwork, bounds: NetworkBounds, rows: Array, lines: Mapping[int, UnitLines], index: int
     ) -> None:
-        super().__init__(network, bounds, len(network.nodes) - 1, rows, {})
+        super().__init__(network, bounds, index, rows, {})
         self._intercept = self._constant
         self._lines = lines
 
     def forms(self) -> LinearForms:
         bound = self.run()
-        return LinearForms(self._coefficients[0], self._intercept, bound)
+        slopes = self._coefficients[0]
+        assert isinstance(slopes, np.ndarray)
+        return LinearForms(slopes, self._intercept, bound)
 
-    def _over_box(self, rows: Array) -> Array:
+    def _over_box(self, rows: Rows) -> Array:
         """As in the parent, of the linear form as it is handed out, with all slack in its constant."""
         constant = up(self._constant, self._slack)
         self._intercept = np.where(np.isnan(constant), np.inf, constant)
-        self._constant, self._slack = self._intercept, np.zeros(len(rows))
+        self._constant, self._slack = self._intercept, np.zeros(self._count)
         return super()._over_box(rows)
 
-    def _through_relu(self, rows: Array, node: Relu, index: int) -> None:
+    def _through_relu(self, rows: Rows, node: Relu, index: int) -> None:
+        assert isinstance(rows, np.ndarray)  # full rows stay full
         pre = self._bounds.nodes[node.input]
         product = rows * (pre.lower >= 0)  # exact
         unstable = pre.straddles_zero

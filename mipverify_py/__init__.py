@@ -14,17 +14,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mipverify_py._accuracy import AccuracyBounds, adversarial_accuracy, fraction_correct
+    from mipverify_py._agreement import AgreementReport, BackendAnswer, compare_backends
+    from mipverify_py._all_targets import distance_per_target, verify_per_target
+    from mipverify_py._balls import L1Ball, L2Ball
+    from mipverify_py._blur import Blur
+    from mipverify_py._bounds_file import load_bounds, save_bounds
+    from mipverify_py._brightness import Brightness, BrightnessContrast, Contrast
+    from mipverify_py._counterexample import Counterexample, RuntimeReplay
     from mipverify_py._encode import Encoding, encode
     from mipverify_py._enums import Evidence, Norm, Objective, StopReason, Tightening, Verdict
+    from mipverify_py._layout import ImageShape, Layout
     from mipverify_py._options import Options
+    from mipverify_py._parametric import ParametricSet
     from mipverify_py._perturbation import Box, LinfBall, PerturbationSet, Unrestricted
+    from mipverify_py._property import CaseResult, PropertyResult, PropertyStatus, verify_property
     from mipverify_py._query import Query, Targets
-    from mipverify_py._result import Bracket, Result, Statistics
+    from mipverify_py._result import Bracket, LayerStatistics, Result, Statistics
+    from mipverify_py._sparse import Sparse
     from mipverify_py._verify import distance, verify
     from mipverify_py._witness import NotAdversarialError, Replay, Witness
+    from mipverify_py._witnesses import WitnessList, witnesses
     from mipverify_py.proof import Proof, ReplayReport, replay
 
 _HOMES = {
+    "WitnessList": "_witnesses",
+    "witnesses": "_witnesses",
+    "load_bounds": "_bounds_file",
+    "save_bounds": "_bounds_file",
+    "distance_per_target": "_all_targets",
+    "verify_per_target": "_all_targets",
+    "AgreementReport": "_agreement",
+    "BackendAnswer": "_agreement",
+    "compare_backends": "_agreement",
+    "AccuracyBounds": "_accuracy",
+    "adversarial_accuracy": "_accuracy",
+    "fraction_correct": "_accuracy",
+    "Counterexample": "_counterexample",
+    "RuntimeReplay": "_counterexample",
+    "CaseResult": "_property",
+    "PropertyResult": "_property",
+    "PropertyStatus": "_property",
+    "verify_property": "_property",
+    "Blur": "_blur",
+    "Brightness": "_brightness",
+    "BrightnessContrast": "_brightness",
+    "Contrast": "_brightness",
+    "ImageShape": "_layout",
+    "Layout": "_layout",
+    "ParametricSet": "_parametric",
+    "Sparse": "_sparse",
     "Encoding": "_encode",
     "encode": "_encode",
     "Evidence": "_enums",
@@ -35,12 +74,15 @@ _HOMES = {
     "Verdict": "_enums",
     "Options": "_options",
     "Box": "_perturbation",
+    "L1Ball": "_balls",
+    "L2Ball": "_balls",
     "LinfBall": "_perturbation",
     "PerturbationSet": "_perturbation",
     "Unrestricted": "_perturbation",
     "Query": "_query",
     "Targets": "_query",
     "Bracket": "_result",
+    "LayerStatistics": "_result",
     "Result": "_result",
     "Statistics": "_result",
     "distance": "_verify",
@@ -54,21 +96,40 @@ _HOMES = {
 }
 
 __all__ = [
+    "AccuracyBounds",
+    "AgreementReport",
+    "BackendAnswer",
+    "Blur",
     "Box",
     "Bracket",
+    "Brightness",
+    "BrightnessContrast",
+    "CaseResult",
+    "Contrast",
+    "Counterexample",
     "Encoding",
     "Evidence",
+    "ImageShape",
+    "L1Ball",
+    "L2Ball",
+    "LayerStatistics",
+    "Layout",
     "LinfBall",
     "Norm",
     "NotAdversarialError",
     "Objective",
     "Options",
+    "ParametricSet",
     "PerturbationSet",
     "Proof",
+    "PropertyResult",
+    "PropertyStatus",
     "Query",
     "Replay",
     "ReplayReport",
     "Result",
+    "RuntimeReplay",
+    "Sparse",
     "Statistics",
     "StopReason",
     "Targets",
@@ -76,10 +137,20 @@ __all__ = [
     "Unrestricted",
     "Verdict",
     "Witness",
+    "WitnessList",
+    "adversarial_accuracy",
+    "compare_backends",
     "distance",
+    "distance_per_target",
     "encode",
+    "fraction_correct",
+    "load_bounds",
     "replay",
+    "save_bounds",
     "verify",
+    "verify_per_target",
+    "verify_property",
+    "witnesses",
 ]
 
 

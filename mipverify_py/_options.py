@@ -10,9 +10,9 @@ from mipverify_py._enums import Tightening
 from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from onnx_models.errors import InputError
 
-ENGINES = ("auto", "cuts", "duals", "mip")
-"""Names of the engines: the native `cuts` (LP branch and cut) and `duals` (batched duals with hull planes), `auto`,
-which chooses among these, and `mip`, one mixed-integer program on a solver."""
+ENGINES = ("auto", "cuts", "duals", "boxes", "mip")
+"""Names of the engines: the native `cuts` (LP branch and cut), `duals` (batched duals with hull planes) and `boxes`
+(cuts of the input's box), `auto`, which chooses among these, and `mip`, one mixed-integer program on a solver."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bounds import Bounds
+from bounds import Bounds, Formulation, NetworkBounds
 from mipverify_py._arguments import real_number
 from mipverify_py._distance import difference_up
-from onnx_models import Array
+from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
 
 
@@ -29,6 +29,32 @@ class PerturbationSet(ABC):
     @abstractmethod
     def project(self, x: Array, x0: Array, domain: Bounds) -> Array:
         """A member in `domain` near x, shape (n,)."""
+
+    def for_shape(self, shape: tuple[int, ...]) -> PerturbationSet:
+        """The set for a model whose input has this shape; the query asks, and keeps it. Most sets need no shape."""
+        return self
+
+    @property
+    def is_box(self) -> bool:
+        """Whether the set is its bounding box, up to rounding; False unless a set says so."""
+        return False
+
+    def narrowed(self, network: ReluNetwork, bounds: NetworkBounds) -> NetworkBounds:
+        """Bounds of all nodes for members only, from bounds over a box; a set that knows nothing more returns them."""
+        return bounds
+
+    def restrict(self, form: Formulation, x0: Array) -> None:
+        """Adds the columns and rows to a MIP that confine `form.inputs` to the set; they lie in its bounding box.
+
+        Rows are added with `form.add_rows`, which counts them. In a query for a distance the box of the program,
+        `form.bounds.nodes[0]`, may be smaller than the set's.
+
+        Raises:
+            InputError: the set has no such rows. A set that does not define this must not be taken for its box.
+        """
+        if not self.is_box:
+            name = type(self).__name__
+            raise InputError(f"The perturbation set {name} has no MIP encoding; choose a set that has one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +87,10 @@ class LinfBall(PerturbationSet):
             inside = np.where(difference_up(inside, x0) > self.radius, np.nextafter(inside, x0), inside)
         return inside
 
+    @property
+    def is_box(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Box(PerturbationSet):
@@ -87,6 +117,10 @@ class Box(PerturbationSet):
         box = self.bounding_box(x0, domain)
         return np.clip(x, box.lower, box.upper)
 
+    @property
+    def is_box(self) -> bool:
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Unrestricted(PerturbationSet):
@@ -100,3 +134,7 @@ class Unrestricted(PerturbationSet):
 
     def project(self, x: Array, x0: Array, domain: Bounds) -> Array:
         return np.clip(x, domain.lower, domain.upper)
+
+    @property
+    def is_box(self) -> bool:
+        return True

@@ -6,7 +6,8 @@ import numpy as np
 
 from bounds import Bounds, interval_bounds
 from mipverify_py._attack import GradientAttack
-from mipverify_py._enums import Objective
+from mipverify_py._balls import NormBall
+from mipverify_py._enums import Norm, Objective
 from mipverify_py._query import Query
 from mipverify_py._witness import NotAdversarialError, Witness
 from onnx_models import Array
@@ -21,8 +22,8 @@ def polish(query: Query, point: Array, attack: GradientAttack) -> Witness | None
 
     A point that reaches the margin answers a feasibility query as it is: the further it is beyond the boundary, the
     better it survives float32. For the distance it is first moved along the segment from x0 towards the boundary, up to
-    where rounding could still doubt it. One that misses the margin by a solver's tolerance is pushed along the sign of
-    the margin's gradient, in growing steps, inside the perturbation set.
+    where rounding could still doubt it. One that misses the margin by a solver's tolerance is pushed along the margin's
+    steepest ascent, in growing steps, inside the perturbation set.
     """
     start = query.perturbation.project(point, query.x0, query.input_domain)
     reached = query.margin_at(query.network.forward_batch(start[None]))[0] - query.margin
@@ -42,7 +43,7 @@ def _doubt(query: Query, point: Array) -> float:
 
 
 def _pushed(query: Query, start: Array, attack: GradientAttack) -> Witness | None:
-    direction = np.sign(attack.gradient(start))
+    direction = _uphill(query, start, attack.gradient(start))
     width = float(np.max(query.box.upper - query.box.lower, initial=0.0))
     reach = np.abs(start - query.x0).max()
     for share in PUSHES:
@@ -53,6 +54,22 @@ def _pushed(query: Query, start: Array, attack: GradientAttack) -> Witness | Non
         if found is not None:
             return found
     return None
+
+
+def _uphill(query: Query, point: Array, slope: Array) -> Array:
+    """The direction, of largest entry 1, that gains most for its norm, in what measures the perturbation."""
+    known = query.perturbation
+    norm = known.norm if isinstance(known, NormBall) else query.norm
+    size = float(np.abs(slope).max(initial=0.0))
+    if norm is Norm.LINF or size == 0.0:
+        return np.sign(slope)
+    if norm is Norm.L2:
+        return slope / size
+    movable = np.where(slope > 0, point < query.box.upper, point > query.box.lower)
+    best = int(np.argmax(np.abs(slope) * movable))
+    result = np.zeros_like(slope)
+    result[best] = np.sign(slope[best])
+    return result
 
 
 def _first_witness(query: Query, candidates: list[Array]) -> Witness | None:

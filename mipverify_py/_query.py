@@ -9,7 +9,9 @@ import numpy as np
 
 from bounds import Bounds
 from mipverify_py._arguments import choice, instance, real_number, whole_number
+from mipverify_py._distance import distance
 from mipverify_py._enums import Norm, Objective
+from mipverify_py._image import AffineImage
 from mipverify_py._perturbation import PerturbationSet, Unrestricted
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
@@ -22,10 +24,13 @@ class Targets:
     Attributes:
         classes: zero-based classes, or None for all.
         inverted: take every class that is not in `classes` instead.
+        winning: a target has to reach every class that is no target (as in MIPVerify), not only the reference class.
+            The same where all wrong classes are targets.
     """
 
     classes: tuple[int, ...] | None = None
     inverted: bool = False
+    winning: bool = False
 
     def __post_init__(self) -> None:
         if self.classes is not None:
@@ -33,14 +38,14 @@ class Targets:
             object.__setattr__(self, "classes", plain)
 
     @classmethod
-    def only(cls, classes: int | Iterable[int]) -> Targets:
+    def only(cls, classes: int | Iterable[int], *, winning: bool = False) -> Targets:
         """Exactly these classes."""
-        return cls(_several(classes))
+        return cls(_several(classes), winning=winning)
 
     @classmethod
-    def excluding(cls, classes: int | Iterable[int]) -> Targets:
+    def excluding(cls, classes: int | Iterable[int], *, winning: bool = False) -> Targets:
         """Every class but these (and the reference class)."""
-        return cls(_several(classes), inverted=True)
+        return cls(_several(classes), inverted=True, winning=winning)
 
     def resolve(self, reference: int, count: int) -> tuple[int, ...]:
         """The target classes, ascending, for a model of `count` classes; raises InputError if that makes no sense."""
@@ -75,8 +80,9 @@ def _several(classes: int | Iterable[int]) -> tuple[int, ...]:
 class Query:
     """Is there, or how near is, an x in the perturbation set with  max over targets j of f_j(x) - f_c(x) >= margin?
 
-    c, the reference class, is `label` if that is given and the predicted class otherwise. Ties count: with margin 0 an
-    input at which f_j = f_c is adversarial, so the distance is a minimum that is attained.
+    c, the reference class, is `label` if that is given and the predicted class otherwise; with targets that have to win
+    f_c stands for the largest output of all classes that are no targets. Ties count: with margin 0 an input at which
+    f_j = f_c is adversarial, so the distance is a minimum that is attained.
 
     Args:
         network: the classifier; at least two outputs.
@@ -88,6 +94,7 @@ class Query:
         margin: by how much f_j must reach f_c, finite, in logit units.
         norm: how distance is measured.
         domain: valid inputs, one pair of bounds per entry; None means [0, 1].
+        measured: distances are those between the images of x and x0 under this map; None: between x and x0 themselves.
 
     Raises:
         InputError: for any argument that does not fit the network or the others, in one sentence.
@@ -102,12 +109,15 @@ class Query:
     margin: float = 0.0
     norm: Norm = Norm.LINF
     domain: Bounds | None = None
+    measured: AffineImage | None = None
     predicted: int = field(init=False)
     """The model's own class for x0 (lowest index among ties)."""
     reference: int = field(init=False)
     """c, the class that f_j is compared with."""
     target_classes: tuple[int, ...] = field(init=False)
     """The targets j, ascending."""
+    rivals: tuple[int, ...] = field(init=False)
+    """The classes that a target has to reach, ascending: c alone, or every class that is no target."""
     input_domain: Bounds = field(init=False)
     """`domain` with the default filled in."""
     box: Bounds = field(init=False)
@@ -132,17 +142,21 @@ class Query:
             raise InputError("The model's outputs at the input are not finite; its weights make float64 overflow.")
         predicted = int(np.argmax(logits))
         reference = predicted if label is None else label
+        targets = self.targets.resolve(reference, count)
+        perturbation = self.perturbation.for_shape(network.input_shape)
         derived = {
             "x0": x0,
+            "perturbation": perturbation,
             "objective": choice(Objective, self.objective, "The objective"),
             "norm": choice(Norm, self.norm, "The norm"),
             "label": label,
             "margin": margin,
             "predicted": predicted,
             "reference": reference,
-            "target_classes": self.targets.resolve(reference, count),
+            "target_classes": targets,
+            "rivals": tuple(i for i in range(count) if i not in targets) if self.targets.winning else (reference,),
             "input_domain": domain,
-            "box": self.perturbation.bounding_box(x0, domain),
+            "box": perturbation.bounding_box(x0, domain),
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -160,6 +174,18 @@ class Query:
             f"class {self.reference} against {list(self.target_classes)})"
         )
 
+    def distance_of(self, point: Array) -> float:
+        """How far `point`, shape (n,), is from x0, in the query's norm, rounded up."""
+        if self.measured is None:
+            return distance(point, self.x0, self.norm)
+        return self.measured.distance(point, self.measured.rounded(self.x0), self.norm)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the native engines answer it: the set is a box and a distance is one in the L-infinity norm of x."""
+        plain = self.norm is Norm.LINF and self.measured is None
+        return self.perturbation.is_box and (plain or self.objective is not Objective.CLOSEST)
+
     @property
     def reach(self) -> float:
         """Largest distance from x0 of a point of the query's box."""
@@ -173,7 +199,7 @@ class Query:
 
     def margin_at(self, logits: Array) -> Array:
         """max over targets j of f_j - f_c for each row of `logits`, shape (N, classes); the result has shape (N,)."""
-        best: Array = logits[:, list(self.target_classes)].max(axis=1) - logits[:, self.reference]
+        best: Array = logits[:, list(self.target_classes)].max(axis=1) - logits[:, list(self.rivals)].max(axis=1)
         return best
 
 

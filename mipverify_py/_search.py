@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mipverify_py._attack import GradientAttack
+from bounds import NetworkBounds
+from mipverify_py._assumed import AssumedBounds
+from mipverify_py._clock import Clock
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._polish import polish
+from mipverify_py._projected import attack_for
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
 from mipverify_py._witness import Witness, margin_below
-from mipverify_py.proof import Proof
+from mipverify_py.proof import Proof, RegionBounds
 from onnx_models import Array
 from onnx_models.errors import InvalidBoundsError
 
@@ -44,13 +47,21 @@ class Search:
     """Set when no adversarial example exists in the perturbation set (not for worst); says what that rests on."""
     stop_reason: StopReason = StopReason.SOLVED
     stop_detail: str = ""
-    attack_seconds: float = 0.0
+    assumed: AssumedBounds | None = None
+    """Bounds supplied by the user; what rests on them is claimed, never proved."""
+    relaxed: Query | None = None
+    """The question about a box that contains a set that is none: if it has no adversarial example, the set has none."""
+    clock: Clock = field(default_factory=Clock)
     backend: str | None = None
     statistics: Statistics = field(default_factory=Statistics)
     proof: Proof | None = None
+    bounds: NetworkBounds | None = None
+    """What every node can be over the box that the engine searches."""
 
     def __post_init__(self) -> None:
-        self.attack = GradientAttack(self.query, self.options)
+        self.attack = attack_for(self.query, self.options)
+        self.regions = RegionBounds(self.query.network)
+        """Bounds over regions, each computed once for all parts of the search."""
 
     @property
     def deadline(self) -> float | None:
@@ -76,6 +87,8 @@ class Search:
         """Takes `point` if its margin, rounded down, is larger than the best so far (objective worst)."""
         query = self.query
         inside = query.perturbation.project(point, query.x0, query.input_domain)
+        if not query.perturbation.contains(inside, query.x0):
+            return False
         margin = margin_below(query, inside)
         if self.best_margin is not None and margin <= self.best_margin:
             return False
@@ -150,9 +163,10 @@ class Search:
             engine=self.options.engine,
             backend=self.backend,
             seconds=time.monotonic() - self.started,
-            attack_seconds=self.attack_seconds,
-            statistics=self.statistics,
-            proof=self.proof,
+            attack_seconds=self.clock.seconds("attack"),
+            statistics=replace(self.statistics, phase_seconds=self.clock.phases()),
+            proof=self.proof if evidence is Evidence.REPROVED else None,
+            bounds=self.bounds,
         )
 
     def _better(self, value: float, old: float) -> bool:

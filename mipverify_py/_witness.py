@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bounds import Bounds, interval_bounds
-from mipverify_py._distance import distance
+from mipverify_py._parameter_query import searched
+from mipverify_py._parametric import Parameters
 from mipverify_py._query import Query
 from onnx_models import Array, exact_logits
 from onnx_models.errors import MipverifyError
@@ -41,14 +42,19 @@ class Witness:
     Args:
         query: the question it answers.
         point: the input, flat or of the model's shape; kept as a copy of shape (n,), float64.
+        parameters: for a parametric set, and only there: the parameters, shape (K,), whose image is the example.
+            Membership, margin, target and distance are those of the exact image, of which `point` must be the rounding;
+            logits, prediction and replay are those at `point`.
 
     Raises:
-        NotAdversarialError: the point is outside the perturbation set or the domain, or misses the margin.
+        NotAdversarialError: the point is outside the perturbation set or the domain, or misses the margin; for a
+            parametric set also without parameters, since the point alone does not show that it is a member.
         InputError: the point has another shape, or entries that are not finite numbers.
     """
 
     query: Query
     point: Array
+    parameters: Array | None = None
     distance: float = field(init=False)
     """Norm of point - x0, rounded up."""
     logits: Array = field(init=False)
@@ -62,19 +68,22 @@ class Witness:
 
     def __post_init__(self) -> None:
         query, point = self.query, self.query.network.flatten_input(self.point)
-        inside = query.input_domain.contains(point) and query.perturbation.contains(point, query.x0)
-        if not inside:
-            raise NotAdversarialError("The candidate lies outside the perturbation set.")
-        if not reaches_margin(query, point):
-            raise NotAdversarialError("The candidate does not reach the margin.")
+        image = None if self.parameters is None else _Image.of(query, point, self.parameters)
+        if image is None:
+            inside = query.input_domain.contains(point) and query.perturbation.contains(point, query.x0)
+            if not inside:
+                raise NotAdversarialError("The candidate lies outside the perturbation set.")
+            if not reaches_margin(query, point):
+                raise NotAdversarialError("The candidate does not reach the margin.")
         logits = query.network.forward(point)
         targets = list(query.target_classes)
         derived = {
             "point": point,
-            "distance": distance(point, query.x0, query.norm),
+            "parameters": None if image is None else image.parameters,
+            "distance": query.distance_of(point) if image is None else image.distance,
             "logits": logits,
             "predicted": int(np.argmax(logits)),
-            "target": targets[int(np.argmax(logits[targets]))],
+            "target": targets[int(np.argmax(logits[targets]))] if image is None else image.target,
             "replay": _replay(query, point),
         }
         point.setflags(write=False)
@@ -85,6 +94,26 @@ class Witness:
         return f"Witness(distance {self.distance:.9g}, class {self.target} instead of {self.query.reference})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """What is known of an exact image: checked parameters, its distance rounded up, and the target class."""
+
+    parameters: Array
+    distance: float
+    target: int
+
+    @classmethod
+    def of(cls, query: Query, point: Array, parameters: Array) -> _Image:
+        """That of a witness over the parameters, of which `point` must be the rounded image."""
+        over = searched(query)
+        if not isinstance(over.perturbation, Parameters):
+            raise NotAdversarialError("Parameters are given for a perturbation set that has none.")
+        found, image = Witness(over, parameters), over.perturbation.image
+        if not np.array_equal(image.rounded(found.point), point):
+            raise NotAdversarialError("The candidate is not the rounded image of its parameters.")
+        return cls(found.point, image.distance(found.point, query.x0, query.norm), found.target)
+
+
 def reaches_margin(query: Query, point: Array) -> bool:
     """Whether max over targets j of f_j(point) - f_c(point) >= margin, for real numbers; `point` of shape (n,)."""
     low, high = _margin_enclosure(query, point)
@@ -93,7 +122,7 @@ def reaches_margin(query: Query, point: Array) -> bool:
     if high < query.margin:
         return False
     logits = exact_logits(query.network, point)
-    return bool(max(logits[j] for j in query.target_classes) - logits[query.reference] >= query.margin)
+    return bool(max(logits[j] for j in query.target_classes) - max(logits[i] for i in query.rivals) >= query.margin)
 
 
 def margin_below(query: Query, point: Array) -> float:
@@ -104,9 +133,9 @@ def margin_below(query: Query, point: Array) -> float:
 def _margin_enclosure(query: Query, point: Array) -> tuple[float, float]:
     """Floats between which the exact margin at `point` lies."""
     logits = interval_bounds(query.network, Bounds(point, point)).nodes[-1]
-    targets, c = list(query.target_classes), query.reference
-    low = np.nextafter(logits.lower[targets] - logits.upper[c], -np.inf)
-    high = np.nextafter(logits.upper[targets] - logits.lower[c], np.inf)
+    targets, rivals = list(query.target_classes), list(query.rivals)
+    low = np.nextafter(logits.lower[targets] - logits.upper[rivals].max(), -np.inf)
+    high = np.nextafter(logits.upper[targets] - logits.lower[rivals].max(), np.inf)
     return float(low.max()), float(high.max())
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mipverify_py._balls import NormBall
 from mipverify_py._enums import Objective, StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._perturbation import LinfBall
 from mipverify_py._query import Query
 from mipverify_py._result import Result
+from mipverify_py._sparse import Sparse
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.proof import ReplayReport
 
@@ -36,18 +38,12 @@ class Answer:
     def eps(self) -> float | None:
         """The radius asked about, None for a distance."""
         ball = self.query.perturbation
-        return ball.radius if isinstance(ball, LinfBall) else None
+        return ball.radius if isinstance(ball, LinfBall | NormBall | Sparse) else None
 
     @property
     def misclassified(self) -> bool:
         """Whether the model gets the image wrong to begin with."""
         return self.result.predicted != self.result.reference
-
-    @property
-    def gap(self) -> float | None:
-        """upper - lower, None if an end is absent."""
-        low, high = self.result.lower, self.result.upper
-        return None if low is None or high is None else max(high - low, 0.0)
 
     @property
     def exit_code(self) -> ExitCode:

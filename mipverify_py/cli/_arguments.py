@@ -7,18 +7,25 @@ from typing import Annotated
 
 import typer
 
+from mipverify_py.cli import _more_options as more
 from mipverify_py.cli import _parse
+from mipverify_py.cli import _perturbation_options as sets
+from mipverify_py.cli import _property_options as properties
+from mipverify_py.cli._panels import INPUTS as _INPUTS
+from mipverify_py.cli._panels import OTHER as _OTHER
+from mipverify_py.cli._panels import OUTPUT as _OUTPUT
+from mipverify_py.cli._panels import QUESTION as _QUESTION
+from mipverify_py.cli._panels import SEARCH as _SEARCH
 from mipverify_py.cli._parse import Classes, Domain, Indices
 
 BACKENDS = ("highs", "scip", "cbc", "gurobi", "ortools")
-ENGINES = ("auto", "cuts", "duals", "mip")
+ENGINES = ("auto", "cuts", "duals", "boxes", "mip")
 TIGHTENINGS = ("interval", "linear", "lp", "mip")
+NORMS = ("linf", "l1", "l2")
+QUADRATIC_BACKENDS = ("scip", "gurobi", "ortools")
 DATASETS = ("digits", "mnist", "cifar10")
-# The four above repeat names that live where they are used: importing those places takes too long for `--help`.
+# The six above repeat names that live where they are used: importing those places takes too long for `--help`.
 # A test compares them.
-
-_QUESTION, _INPUTS, _SEARCH, _OUTPUT = "The question", "The input", "The search", "What is shown and saved"
-_OTHER = "Instead of verifying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +93,18 @@ class Arguments:
             metavar="E",
             parser=_parse.number("a radius that is at least 0, such as 0.1", lambda v: v >= 0),
             rich_help_panel=_QUESTION,
-            help="Is there an adversarial example within this L-infinity radius? Without it: how near is the nearest?",
+            help="Is there an adversarial example within this radius, in --norm? Without it: how near is the nearest?",
         ),
     ] = None
+    norm: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            parser=_parse.choice(NORMS),
+            rich_help_panel=_QUESTION,
+            help="How perturbations are measured: linf (largest change), l1 (sum of changes) or l2 (Euclidean).",
+        ),
+    ] = "linf"
     target: Annotated[
         Classes | None,
         typer.Option(
@@ -107,6 +123,7 @@ class Arguments:
             help="All wrong classes count but these.",
         ),
     ] = None
+    target_wins: more.TargetWins = False
     margin: Annotated[
         float,
         typer.Option(
@@ -116,6 +133,19 @@ class Arguments:
             help="By how much (in logits) a wrong class must reach the input's own; ties count at 0.",
         ),
     ] = 0.0
+    perturbation: sets.Perturbation = None
+    kernel_size: sets.KernelSize = None
+    box_lower: sets.BoxLower = None
+    box_upper: sets.BoxUpper = None
+    max_pixels: sets.MaxPixels = None
+    brightness: sets.BrightnessRange = None
+    contrast: sets.ContrastRange = None
+    all_targets: more.AllTargets = False
+    witnesses: more.Witnesses = None
+    min_distance: more.MinDistance = None
+
+    vnnlib: properties.Vnnlib = None
+    instances: properties.Instances = None
 
     engine: Annotated[
         str,
@@ -123,7 +153,7 @@ class Arguments:
             metavar="NAME",
             parser=_parse.choice(ENGINES),
             rich_help_panel=_SEARCH,
-            help="How to search: cuts, duals, auto (chooses between these two), or mip (one program for a MIP solver).",
+            help="How to search: cuts, duals, boxes, auto (chooses one of these), or mip (one program for a MIP solver).",
         ),
     ] = "auto"
     device: Annotated[
@@ -159,7 +189,7 @@ class Arguments:
             metavar="SECONDS",
             parser=_parse.number("a number of seconds above 0", lambda v: v > 0),
             rich_help_panel=_SEARCH,
-            help="Stop each image after this time with the bracket so far. Default: no limit.",
+            help="Stop each answer (with --compare-backends: each solver) after this time. Default: no limit.",
         ),
     ] = None
     gap: Annotated[
@@ -198,6 +228,7 @@ class Arguments:
             help="Seed of the attack and of the solver.",
         ),
     ] = 0
+    bounds: more.BoundsIn = None
 
     replay: Annotated[
         bool,
@@ -217,6 +248,10 @@ class Arguments:
             "with several images FILE-0017.npz for index 17.",
         ),
     ] = None
+    save_bounds: more.BoundsOut = None
+    save_model: more.ModelOut = None
+    results: properties.Results = None
+    out: properties.Out = None
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", rich_help_panel=_OUTPUT, help="No progress; only results and errors.")
     ] = False
@@ -232,6 +267,7 @@ class Arguments:
             help="Show the model's layers and sizes; with an input and --eps also how many units are unstable.",
         ),
     ] = False
+    compare_backends: more.CompareBackends = None
     backends: Annotated[
         bool, typer.Option("--backends", rich_help_panel=_OTHER, help="List the solvers and whether each can be used.")
     ] = False

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import typer
 
-from mipverify_py.cli._arguments import Arguments
+from mipverify_py.cli._arguments import BACKENDS, QUADRATIC_BACKENDS, Arguments
+from mipverify_py.cli._check_perturbation import perturbation_pairs
+from mipverify_py.cli._check_properties import check_properties, is_about_properties
 from mipverify_py.cli._parse import INPUT_SUFFIXES
 
 WITNESS_SUFFIXES = (".npz", ".png")
@@ -24,6 +26,9 @@ def check(arguments: Arguments) -> None:
     a = arguments
     if a.version or a.backends or a.list_zoo:
         return
+    if is_about_properties(a):
+        check_properties(a)
+        return
     if a.model is None:
         _refuse("No model is given; name an .onnx file or zoo:NAME (see --list-zoo).")
     _check_combinations(a)
@@ -35,13 +40,29 @@ def check(arguments: Arguments) -> None:
     if a.domain is not None and a.domain.file is not None:
         _check_file(a.domain.file, "--domain ")
     if a.save_witness is not None:
-        _check_witness(a.save_witness)
+        suffixes = WITNESS_SUFFIXES[:1] if a.witnesses is not None else WITNESS_SUFFIXES
+        _check_output("--save-witness", a.save_witness, suffixes)
+    if a.save_bounds is not None:
+        _check_output("--save-bounds", a.save_bounds, (".npz",))
+    if a.save_model is not None:
+        _check_output("--save-model", a.save_model, (".mps",))
+    for option, name in (("--bounds", a.bounds), ("--box-lower", a.box_lower), ("--box-upper", a.box_upper)):
+        if name is not None:
+            _check_file(name, f"{option} ")
 
 
 def _check_combinations(a: Arguments) -> None:
     pairs = (
+        *_norms(a),
+        *perturbation_pairs(a),
+        *_several_answers(a),
+        *_beside_answers(a),
         (a.input is not None and a.dataset is not None, "INPUT and --dataset exclude each other; give one of them."),
         (a.target is not None and a.not_target is not None, "--target and --not-target exclude each other."),
+        (
+            a.target_wins and a.target is None and a.not_target is None and not a.all_targets,
+            "--target-wins needs targets; name them with --target or --not-target, or ask for --all-targets.",
+        ),
         (a.quiet and a.verbose, "--quiet and --verbose exclude each other."),
         (
             a.input is None and a.dataset is None and not a.inspect,
@@ -61,8 +82,14 @@ def _check_combinations(a: Arguments) -> None:
             a.index is not None and a.input is None and a.dataset is None,
             "--index needs an input file or a --dataset to choose from.",
         ),
-        (a.engine != "mip" and a.backend != "highs", f"--backend {a.backend} is for --engine mip; add that."),
-        (a.engine != "mip" and a.tightening != "lp", f"--tightening {a.tightening} is for --engine mip; add that."),
+        (
+            a.engine != "mip" and a.witnesses is None and a.backend != "highs",
+            f"--backend {a.backend} is for --engine mip; add that.",
+        ),
+        (
+            a.engine != "mip" and a.witnesses is None and a.compare_backends is None and a.tightening != "lp",
+            f"--tightening {a.tightening} is for --engine mip; add that.",
+        ),
         (a.inspect and a.save_witness is not None, "--inspect computes no witness; leave out --save-witness."),
         (a.inspect and a.replay, "--inspect searches no proof; leave out --replay."),
         (
@@ -77,6 +104,66 @@ def _check_combinations(a: Arguments) -> None:
     for wrong, message in pairs:
         if wrong:
             _refuse(message)
+
+
+def _norms(a: Arguments) -> tuple[tuple[bool, str], ...]:
+    """What does not go with --norm."""
+    native = a.engine not in ("auto", "mip")
+    able = a.backend in QUADRATIC_BACKENDS
+    return (
+        (
+            native and a.norm != "linf",
+            f"--engine {a.engine} knows only --norm linf; take --engine auto or mip for {a.norm}.",
+        ),
+        (
+            a.engine == "mip" and a.norm == "l2" and not able,
+            f"--backend {a.backend} solves no MIQP, which --norm l2 needs; choose {' or '.join(QUADRATIC_BACKENDS)}.",
+        ),
+        (a.inspect and a.norm != "linf", "--inspect counts units in an L-infinity ball; leave out --norm."),
+    )
+
+
+def _several_answers(a: Arguments) -> tuple[tuple[bool, str], ...]:
+    """What does not go with --all-targets, --witnesses and --compare-backends."""
+    chosen = [
+        name
+        for name, given in (
+            ("--all-targets", a.all_targets),
+            ("--witnesses", a.witnesses is not None),
+            ("--compare-backends", a.compare_backends is not None),
+            ("--inspect", a.inspect),
+        )
+        if given
+    ]
+    named = [] if a.compare_backends is None else a.compare_backends.values
+    unknown = [name for name in named if name not in BACKENDS]
+    return (
+        (len(chosen) > 1, f"{' and '.join(chosen)} exclude each other."),
+        (a.witnesses is not None and a.eps is None, "--witnesses needs --eps: within which radius?"),
+        (
+            a.witnesses is not None and a.min_distance is None,
+            "--witnesses needs --min-distance: how far apart must any two examples be?",
+        ),
+        (a.witnesses is None and a.min_distance is not None, "--min-distance is for --witnesses; add that."),
+        (bool(unknown), f"--compare-backends {','.join(unknown)}: choose from {', '.join(BACKENDS)}."),
+        (len(named) == 1, f"--compare-backends {','.join(named)}: name at least two solvers."),
+        (a.witnesses is not None and a.replay, "--witnesses leaves no proof; leave out --replay."),
+        (
+            a.compare_backends is not None and (a.replay or a.save_witness is not None),
+            "--compare-backends looks at solvers alone; leave out --replay and --save-witness.",
+        ),
+    )
+
+
+def _beside_answers(a: Arguments) -> tuple[tuple[bool, str], ...]:
+    """What does not go with bounds and models in files."""
+    other = a.witnesses is not None or a.compare_backends is not None or a.all_targets or a.inspect
+    return (
+        (a.bounds is not None and a.engine != "mip", "--bounds is for --engine mip; the others prove everything."),
+        (a.bounds is not None and other, "--bounds is for one answer about one image."),
+        (a.save_bounds is not None and other, "--save-bounds is for one answer about one image."),
+        (a.save_model is not None and a.compare_backends is None, "--save-model is for --compare-backends; add that."),
+    )
 
 
 def _check_model(model: str | None) -> None:
@@ -117,17 +204,17 @@ def _check_file(name: str, option: str) -> None:
         _refuse(f"{option}{name}: you may not read this file.")
 
 
-def _check_witness(name: str) -> None:
-    """A witness that cannot be written must be known before hours are spent on finding it."""
+def _check_output(option: str, name: str, suffixes: tuple[str, ...]) -> None:
+    """A file that cannot be written must be known before hours are spent on what goes into it."""
     path = Path(name)
-    if path.suffix.lower() not in WITNESS_SUFFIXES:
-        _refuse(f"--save-witness {name}: must end in {' or '.join(WITNESS_SUFFIXES)}.")
+    if path.suffix.lower() not in suffixes:
+        _refuse(f"{option} {name}: must end in {' or '.join(suffixes)}.")
     if path.is_dir():
-        _refuse(f"--save-witness {name} is a folder; name a file in it.")
+        _refuse(f"{option} {name} is a folder; name a file in it.")
     if not path.parent.is_dir():
-        _refuse(f"--save-witness {name}: the folder {path.parent} does not exist.")
+        _refuse(f"{option} {name}: the folder {path.parent} does not exist.")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        _refuse(f"--save-witness {name}: you may not write there.")
+        _refuse(f"{option} {name}: you may not write there.")
 
 
 def split_location(location: str) -> tuple[Path, str | None]:

@@ -23,7 +23,7 @@ def unsupported(query: Query, result: Result, proof: Proof) -> str:
         return "The proof is about another network."
     if proof.reference != query.reference:
         return f"The proof is about class {proof.reference}, the answer about class {query.reference}."
-    left = sorted(set(query.target_classes) - {tree.target for tree in proof.trees})
+    left = sorted(set(query.target_classes) - set(proof.targets))
     if left:
         return f"The proof leaves out target {', '.join(map(str, left))}."
     if proof.threshold > query.margin:

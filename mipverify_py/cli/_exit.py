@@ -18,6 +18,8 @@ class ExitCode(IntEnum):
     """The command line or a file is wrong, or the output cannot be written; nothing was computed after that."""
     REPLAY_FAILED = 4
     """A proof did not hold when it was replayed (`--replay`)."""
+    DISAGREEMENT = 5
+    """Two solvers contradict each other about the same program (`--compare-backends`)."""
     INTERNAL = 70
     """A bug in this program. Python's own code for it, 1, would read as ADVERSARIAL."""
     INTERRUPTED = 130

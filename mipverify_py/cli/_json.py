@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -12,6 +13,7 @@ from mipverify_py._options import Options
 from mipverify_py._result import Statistics
 from mipverify_py._witness import Witness
 from mipverify_py.cli._answer import Answer
+from mipverify_py.cli._perturbations import perturbation_record
 from mipverify_py.cli._report import Report, Run
 from mipverify_py.proof import ReplayReport
 
@@ -56,11 +58,14 @@ def result_record(run: Run, answer: Answer) -> dict[str, Any]:
         "verdict": result.verdict.value,
         "lower": result.lower,
         "upper": result.upper,
-        "gap": answer.gap,
+        "gap": result.gap,
+        "relative_gap": result.relative_gap,
         "target": result.target,
         "targets": list(query.target_classes),
+        "rivals": list(query.rivals),
         "norm": query.norm.value,
         "eps": answer.eps,
+        "perturbation": perturbation_record(query.perturbation),
         "margin": query.margin,
         "evidence": None if result.evidence is None else result.evidence.value,
         "evidence_detail": result.evidence_detail,
@@ -99,6 +104,7 @@ def _witness(witness: Witness | None, answer: Answer) -> dict[str, Any] | None:
         "target": witness.target,
         "predicted": witness.predicted,
         "logits": witness.logits.tolist(),
+        "parameters": None if witness.parameters is None else witness.parameters.tolist(),
         "replay": None if replay is None else {"predicted": replay.predicted, "adversarial": replay.adversarial},
         "file": None if answer.saved is None else str(answer.saved),
     }
@@ -119,6 +125,7 @@ def _options(options: Options) -> dict[str, Any]:
 
 def _statistics(s: Statistics) -> dict[str, Any]:
     return {
+        "layers": [asdict(layer) for layer in s.layers],
         "unstable": list(s.unstable),
         "stable": list(s.stable),
         "columns": s.columns,
@@ -126,11 +133,14 @@ def _statistics(s: Statistics) -> dict[str, Any]:
         "binaries": s.binaries,
         "nonzeros": s.nonzeros,
         "nodes": s.nodes,
+        "iterations": s.iterations,
         "trees": s.trees,
         "rounds": s.rounds,
         "cuts": s.cuts,
         "open_targets": list(s.open_targets),
         "bound_solves": dict(s.bound_solves),
+        "bound_skips": dict(s.bound_skips),
         "bound_seconds": dict(s.bound_seconds),
         "solve_seconds": s.solve_seconds,
+        "phase_seconds": dict(s.phase_seconds),
     }

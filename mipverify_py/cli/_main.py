@@ -25,7 +25,8 @@ verify model.onnx image.png --eps 0.1 --label 7 --timeout 60"""
 
 _EPILOG = (  # one line: typer would keep a line break
     "Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was reached); "
-    "3 wrong usage or input; 4 a proof failed its replay (--replay). With several images the largest counts."
+    "3 wrong usage or input; 4 a proof failed its replay (--replay); 5 solvers disagree (--compare-backends). "
+    "With several images the largest counts."
 )
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)

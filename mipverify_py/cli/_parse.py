@@ -78,6 +78,21 @@ def classes(text: str) -> Classes:
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """Different names, at least one."""
+
+    values: tuple[str, ...]
+
+
+def names(text: str) -> Names:
+    """Names separated by commas, such as "highs,scip"."""
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise typer.BadParameter(f"{text!r} is not a comma list of different names, such as highs,scip.")
+    return Names(found)
+
+
+@dataclass(frozen=True, slots=True)
 class Indices:
     """Positions of images: half-open ranges (start, stop), where None stands for an open end."""
 

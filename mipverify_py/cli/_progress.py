@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from rich.console import Console, Group
@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 
 from mipverify_py._result import Bracket
 from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
+from mipverify_py.cli._questions import Place
 
 SECONDS_BETWEEN_LINES = 1.0
 """Where lines cannot be overwritten, an image gets one at most this often, and none if it is done sooner."""
@@ -23,12 +24,12 @@ class Progress:
     """The brackets of the images at hand: on a terminal one line each, kept up to date; elsewhere lines are added.
 
     Args:
-        indices: positions of the images in their data set or file, in the order of the run.
+        places: positions of the images (and classes) in their data set or file, in the order of the run.
         quiet: show nothing.
     """
 
-    def __init__(self, indices: list[int], *, quiet: bool) -> None:
-        self._indices = indices
+    def __init__(self, places: Sequence[Place], *, quiet: bool) -> None:
+        self._places = places
         self._on_terminal = not quiet and sys.stderr.isatty()
         self._adds_lines = not quiet and not self._on_terminal
         self._images: dict[int, _Image] = {}
@@ -37,8 +38,8 @@ class Progress:
 
     def begin(self, position: int) -> None:
         """Image number `position` (from 0) of the run is being worked on."""
-        total = len(self._indices)
-        place = f"index {self._indices[position]}" + (f" ({position + 1} of {total})" if total > 1 else "")
+        total = len(self._places)
+        place = f"index {self._places[position]}" + (f" ({position + 1} of {total})" if total > 1 else "")
         self._images[position] = _Image(place)
         self._show()
         if self._adds_lines and self._writer is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._arguments import Arguments
+from mipverify_py.cli._questions import Place
 from onnx_models import ReluNetwork
 
 
@@ -18,15 +19,21 @@ class Run:
         model: the model as named on the command line.
         network: what it was read as.
         inputs: name of the data set or file.
-        indices: positions of the images, in the order in which they are answered.
+        places: what is asked about, in the order of the answers: images, or with --all-targets classes of them.
         arguments: the command line.
     """
 
     model: str
     network: ReluNetwork
     inputs: str
-    indices: list[int]
+    places: list[Place]
     arguments: Arguments
+
+    @property
+    def asks_for_accuracy(self) -> bool:
+        """Whether every answer says if an image keeps its label within the radius, whatever the wrong class."""
+        a = self.arguments
+        return a.eps is not None and a.target is None and a.not_target is None and not a.margin and not a.all_targets
 
 
 class Report(ABC):

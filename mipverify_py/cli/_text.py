@@ -105,6 +105,8 @@ class TextReport(Report):
             wrong = "class " + " or ".join(map(str, a.target.values))
         elif a.not_target is not None:
             wrong = "another class but " + " or ".join(map(str, a.not_target.values))
+        if a.target_wins:
+            wrong += " that wins"
         if a.margin:
             wrong += f" by a margin of {a.margin:g}"
         if a.eps is None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from mipverify_py._query import Query
 from mipverify_py._result import Result
 from mipverify_py._witness import Witness
 from mipverify_py.cli._inputs import Inputs
+from mipverify_py.cli._questions import ClassOf, Place, index_of
 from onnx_models import Array
 from onnx_models.errors import InputError
 
@@ -26,16 +28,20 @@ _SEAM = 8
 class WitnessFile:
     """Where the witnesses of a run go: FILE itself for one image, FILE-0017.npz for index 17 of several.
 
-    Indices are written with as many digits as the largest needs, at least four. An existing file is replaced.
+    With --all-targets they go to FILE-0017-class3.npz. Indices are written with as many digits as the largest needs,
+    at least four. An existing file is replaced.
     """
 
-    def __init__(self, path: Path, indices: list[int]) -> None:
-        self._path, self._several = path, len(indices) > 1
-        self._digits = max(4, len(str(max(indices))))
+    def __init__(self, path: Path, places: Sequence[Place]) -> None:
+        self._path, self._several = path, len(places) > 1
+        self._digits = max(4, len(str(max(index_of(place) for place in places))))
 
-    def path(self, index: int) -> Path:
-        """The file for image `index`."""
-        return self._path.with_stem(f"{self._path.stem}-{index:0{self._digits}d}") if self._several else self._path
+    def path(self, place: Place) -> Path:
+        """The file for an image, or a class of it."""
+        if not self._several:
+            return self._path
+        of_class = f"-class{place.target}" if isinstance(place, ClassOf) else ""
+        return self._path.with_stem(f"{self._path.stem}-{index_of(place):0{self._digits}d}{of_class}")
 
     def check(self, inputs: Inputs, query: Query) -> None:
         """Raises InputError if witnesses of such inputs cannot be shown as an image and a .png is asked for."""
@@ -46,22 +52,33 @@ class WitnessFile:
         if box.lower.min() < 0 or box.upper.max() > 1:
             raise InputError("A .png shows values from 0 to 1 and the domain goes beyond; save the witness as .npz.")
 
-    def save(self, index: int, inputs: Inputs, result: Result) -> Path | None:
+    def save(self, place: Place, inputs: Inputs, result: Result) -> Path | None:
         """Writes the result's witness and returns the file, None if there is no witness.
 
         Raises:
             InputError: the file cannot be written.
         """
-        if result.witness is None:
+        witness = result.witness
+        if witness is None:
             return None
-        path = self.path(index)
+        if not self._is_png:
+            return self._written(place, lambda stream: np.savez(stream, **_arrays(witness)))
+        return self._written(place, lambda stream: _panels(witness, inputs).save(stream, "PNG"))
+
+    def write(self, place: Place, arrays: Mapping[str, Any]) -> Path:
+        """Writes arrays as .npz and returns the file.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        return self._written(place, lambda stream: np.savez(stream, **arrays))
+
+    def _written(self, place: Place, write: Callable[[IO[bytes]], None]) -> Path:
+        path = self.path(place)
         temporary = path.with_name(f".{path.name}.part")  # so that a file of the right name is always whole
         try:
             with temporary.open("wb") as stream:
-                if self._is_png:
-                    _panels(result.witness, inputs).save(stream, "PNG")
-                else:
-                    np.savez(stream, **_arrays(result.witness))
+                write(stream)
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -86,6 +103,7 @@ def _arrays(witness: Witness) -> dict[str, Any]:
         "predicted": np.int64(witness.predicted),
         "logits": witness.logits,
         "digest": np.str_(query.network.digest),
+        **({} if witness.parameters is None else {"parameters": witness.parameters}),
     }
 
 

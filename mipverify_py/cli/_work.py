@@ -31,10 +31,26 @@ def _run(arguments: Arguments) -> ExitCode:
         from mipverify_py.cli._lists import list_zoo
 
         return list_zoo(as_json=arguments.json)
+    if arguments.instances is not None:
+        from mipverify_py.cli._instances import run_instances
+
+        return run_instances(arguments)
+    if arguments.vnnlib is not None:
+        from mipverify_py.cli._vnnlib import verify_vnnlib
+
+        return verify_vnnlib(arguments)
     if arguments.inspect:
         from mipverify_py.cli._inspect import inspect_model
 
         return inspect_model(arguments)
+    if arguments.compare_backends is not None:
+        from mipverify_py.cli._compare import compare
+
+        return compare(arguments)
+    if arguments.witnesses is not None:
+        from mipverify_py.cli._several import find_several
+
+        return find_several(arguments)
     from mipverify_py.cli._verify_images import verify_images
 
     return verify_images(arguments)

@@ -11,10 +11,10 @@ from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import TargetSearch
 
 WIDE_FIELD = 100
-"""A single hidden layer whose units read more inputs than this goes to the batched duals.
+"""Networks whose first hidden layer reads more inputs than this go to the batched duals.
 
-There a dense linear program is slow, and first-order steps do well. Smaller receptive fields, and more layers, go to
-branch and cut, whose bounds are exact."""
+There a dense linear program is slow, and first-order steps do well. Smaller receptive fields go to branch and cut,
+whose bounds are exact."""
 
 
 class Searches:
@@ -37,7 +37,7 @@ class Searches:
 
 
 def _suits_duals(problem: Problem) -> bool:
-    if len(problem.layers) != 1:
+    if not problem.layers:
         return False
-    (layer,) = problem.layers
-    return layer.affine_in_input and layer.weight.nnz > WIDE_FIELD * layer.size
+    first = problem.layers[0]
+    return first.affine_in_input and first.weight.nnz > WIDE_FIELD * first.size

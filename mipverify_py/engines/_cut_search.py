@@ -15,7 +15,7 @@ from mipverify_py.engines._node_lp import NodeLp
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
-from mipverify_py.proof import Multipliers, Plane, ProofNode, Stage, Tree
+from mipverify_py.proof import Multipliers, Plane, ProofNode, Tree
 from onnx_models import Array
 
 ROOM = 1e-9
@@ -98,12 +98,15 @@ class CutSearch(TargetSearch):
 
     def __init__(self, problem: Problem, target: int, threshold: float) -> None:
         self.target, self._problem, self._threshold = target, problem, threshold
-        self.tree = Tree(target, problem.tree_units, [Stage(problem.box, threshold)], [], [ProofNode(-1, -1, 0)])
+        self.tree = Tree(
+            target, problem.tree_units, [problem.stage(problem.bounds, threshold)], [], [ProofNode(-1, -1, 0)]
+        )
         self._bounds = problem.bounds
         self._units = problem.unit_bounds(problem.bounds)
         self._backward = BackwardPass(problem, target)
         self._planes: dict[tuple[int, bytes, bytes], int] = {}
         self._lp: NodeLp | None = None
+        self._iterations = 0
         self._average: Array | None = None
         self._separation: Separation | None = None
         self._tightener: Tightener | None = None
@@ -130,7 +133,7 @@ class CutSearch(TargetSearch):
     def advance(self, nodes: int, deadline: float | None) -> Step:
         """Bounds up to `nodes` nodes. It also stops after a node where a point reached the threshold."""
         points: list[tuple[float, Array]] = []
-        done = 0
+        done, before = 0, self._iterations
         try:
             while done < nodes and not _passed(deadline) and (node := self._next()) is not None:
                 evaluation = self._evaluate(node, deadline)
@@ -146,7 +149,7 @@ class CutSearch(TargetSearch):
         except BaseException:  # the LP may be between two nodes: start a new one
             self._lp = None
             raise
-        return Step(self.status, done, self._ranked(points))
+        return Step(self.status, done, self._ranked(points), self._iterations - before)
 
     def restrict(self, bounds: NetworkBounds, threshold: float) -> None:
         """Goes on with a smaller box and, or, a larger threshold; the LP and all its cuts are kept."""
@@ -154,7 +157,7 @@ class CutSearch(TargetSearch):
         assert np.all(box.lower >= self._bounds.nodes[0].lower) and np.all(box.upper <= self._bounds.nodes[0].upper)
         assert threshold >= self._threshold
         lp, self._lp = self._lp, None  # an interrupted move loses it
-        self.tree.stages.append(Stage(box, threshold))
+        self.tree.stages.append(self._problem.stage(bounds, threshold))
         self._bounds, self._threshold = bounds, threshold
         self._units = self._problem.unit_bounds(bounds)
         self._average = None
@@ -235,7 +238,9 @@ class CutSearch(TargetSearch):
         last = np.inf
         while True:
             cutoff = self._threshold - 2.0 * node.room * (1.0 + (best.scale if best else 0.0))
+            spent = lp.iterations
             outcome = lp.solve(state, cutoff, deadline)
+            self._iterations += lp.iterations - spent
             if best is None or outcome.proved.bound < best.bound:
                 best = outcome.proved
             if self._closes(node, best):

@@ -23,7 +23,7 @@ SLACK = 1e-9
 The outward-rounded replay needs 1e-13 to 1e-11 of it."""
 
 
-BATCH = 128
+BATCH = 64
 """Nodes bounded together on a CPU: enough to hide what a torch call costs, small enough for the cache."""
 
 DEVICE_BATCH = 4096

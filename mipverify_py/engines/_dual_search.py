@@ -18,7 +18,7 @@ from mipverify_py.engines._dual_planes import Count, LayerPlanes, layers_with_pl
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import OpenNode, Status, Step, TargetSearch
 from mipverify_py.engines._tighten import Tightener
-from mipverify_py.proof import Multipliers, ProofNode, Stage, Tree
+from mipverify_py.proof import Multipliers, ProofNode, Tree
 from onnx_models import Array
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PLANES = 8
 FIRST_RENEWAL, RENEWAL = 64.0, 1.5
 """Planes are separated again when a tree has so many nodes, and from then on each time it has grown by this factor."""
 
-WAVE = 4
+WAVE = 8
 """Batches that are taken at a time, and bounded in threads if there are any."""
 
 STALL = 0.02
@@ -128,7 +128,8 @@ class DualSearch(TargetSearch):
         for planes in self._planes.values():
             planes.move(bounds.nodes[0])
         self._branching = Branching(self._bounder, self._planes)
-        self.tree = Tree(self.target, problem.tree_units, [Stage(bounds.nodes[0], self._threshold)])
+        stages = [problem.stage(b, self._threshold) for b in dict.fromkeys((problem.bounds, bounds))]
+        self.tree = Tree(self.target, problem.tree_units, stages)
         self.tree.nodes.append(ProofNode(-1, -1, 0))
         self._open: dict[int, _Node] = {0: self._root(bounds)}
         self._stuck: dict[int, _Node] = {}
@@ -179,7 +180,7 @@ class DualSearch(TargetSearch):
         import torch
 
         self._threshold, self._bounds = threshold, bounds
-        self.tree.stages.append(Stage(bounds.nodes[0], threshold))
+        self.tree.stages.append(self._problem.stage(bounds, threshold))
         self._tightener.move(bounds.nodes[0])
         for planes in self._planes.values():
             planes.move(bounds.nodes[0])

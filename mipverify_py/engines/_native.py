@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bounds import Bounds
-from mipverify_py._attack import ball
+from bounds import Bounds, NetworkBounds
 from mipverify_py._enums import Evidence, Objective, StopReason
+from mipverify_py._result import layer_statistics
 from mipverify_py._search import Search
 from mipverify_py.engines._choose import Searches
+from mipverify_py.engines._claim import Claim
 from mipverify_py.engines._cut_search import CutSearch
+from mipverify_py.engines._dual_bound import Bounded
 from mipverify_py.engines._dual_search import DualSearch
+from mipverify_py.engines._limits import EFFORTS, branched_limits
 from mipverify_py.engines._problem import compile_problem
+from mipverify_py.engines._refine import refine, worth_refining
 from mipverify_py.engines._salvage import proof_below, proof_within, proof_without_trees
 from mipverify_py.engines._screen import screen
 from mipverify_py.engines._target import Status, Step, TargetSearch
-from mipverify_py.proof import Proof, RegionBounds, Tree, TreeReplay
+from mipverify_py.engines._torch_threads import one_torch_thread
+from mipverify_py.proof import Proof, RefinedUnits, Tree, TreeReplay, without_trees
 from onnx_models import Array
 
 if TYPE_CHECKING:
@@ -32,9 +37,6 @@ if TYPE_CHECKING:
 FIRST_QUANTUM, LARGEST_QUANTUM = 1, 512
 """Nodes that each open target gets in a round: 1, then twice as many every round up to the largest. Rounds depend on
 nothing but the query, so the answer is the same for any number of jobs; points are tried as witnesses between them."""
-
-GAP_SHARE = 0.98
-"""The proof is attempted this share of the allowed gap below the witness; the rest absorbs rounding."""
 
 PATIENCE = 1.0
 """Seconds after which a search that is watched shows a lower end, at the cost of some bounds over smaller balls."""
@@ -56,7 +58,9 @@ class NativeEngine:
         self._search, self._query, self._options = search, search.query, search.options
         self._closest = self._query.objective is Objective.CLOSEST
         self._worst = self._query.objective is Objective.WORST
-        self._known = RegionBounds(self._query.network)
+        self._known = search.regions
+        self._refinements: tuple[RefinedUnits, ...] = ()
+        self._efforts = list(EFFORTS)
         self._trees: dict[int, Tree] = {}
         self._open: dict[int, TargetSearch] = {}
         self._cells: CellSearch | None = None
@@ -64,12 +68,11 @@ class NativeEngine:
         self._threshold = self._query.margin
         self._radius = 0.0
         self._early: tuple[float, Proof | None] | None = None
-        self._unstable: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-        self._rounds = self._nodes = self._tries = 0
+        self._rounds = self._nodes = self._tries = self._iterations = 0
 
     def run(self) -> None:
         """Searches until the answer is known or a limit ends it; what is known stands in the search at any time."""
-        with _one_torch_thread():
+        with one_torch_thread():
             try:
                 self._improve()
                 if self._closest and self._query.clearance > 0:
@@ -92,17 +95,9 @@ class NativeEngine:
 
     def _claim(self) -> tuple[Bounds, float]:
         """Region and threshold that, once proved, close the bracket around the best point in hand."""
-        query, search, options = self._query, self._search, self._options
-        if self._closest and search.witness is not None:
-            distance = search.witness.distance
-            gap = GAP_SHARE * max(options.gap_absolute, options.gap_relative * distance)
-            self._radius = max(0.0, float(np.nextafter(distance - gap, -np.inf)))
-            return ball(query, self._radius), query.margin
-        if self._worst and search.best_margin is not None:
-            best = search.best_margin
-            gap = GAP_SHARE * max(options.gap_absolute, options.gap_relative * abs(best))
-            return query.box, float(np.nextafter(best + gap, np.inf))
-        return query.box, query.margin
+        claim = Claim.of(self._search)
+        self._radius = claim.radius
+        return claim.region, claim.threshold
 
     def _done(self) -> bool:
         """Whether a witness alone is the answer."""
@@ -113,17 +108,31 @@ class NativeEngine:
         """Compiles the query over its region, and opens a search for every target that one bound does not exclude."""
         query = self._query
         self._region, self._threshold = self._claim()
-        problem = compile_problem(
-            query.network, query.reference, query.target_classes, self._region, self._known(self._region)
-        )
-        self._problem = problem
-        counts = problem.bounds.unstable_counts(query.network)
-        sizes = [query.network.nodes[i].size for i in query.network.relu_indices]
-        self._unstable = counts, tuple(size - count for size, count in zip(sizes, counts, strict=True))
-        self._searches = Searches(problem, self._threshold, self._options)
-        bounded, trees = screen(problem, self._searches.bounder, self._threshold)
-        for tree in trees:
-            self._take_proved(tree)
+        bounded = self._screen(query.target_classes)
+        if len(self._trees) < len(query.target_classes) and worth_refining(self._problem):
+            bounded = self._refine(refine)
+        self._open_all(bounded)
+
+    def _refine(self, method: Callable[..., tuple[tuple[RefinedUnits, ...], NetworkBounds]]) -> Bounded:
+        """Screens the targets that are not proved again, with better bounds of the present region."""
+        query, options, region = self._query, self._options, self._region
+        jobs, deadline = max(options.jobs, options.threads), self._search.deadline
+        with self._search.clock.during("bounds"):
+            found, bounds = method(query.network, region, device=options.device, jobs=jobs, deadline=deadline)
+            self._known.store(region, found, bounds)
+        self._refinements = found
+        return self._screen(tuple(j for j in query.target_classes if j not in self._trees))
+
+    def _deepen(self) -> None:
+        """Starts the open targets again with bounds that took more effort, once they have proved hard."""
+        if self._open and self._efforts and self._nodes >= self._efforts[0].after and worth_refining(self._problem):
+            bounded = self._refine(partial(branched_limits, effort=self._efforts.pop(0)))
+            self._open.clear()
+            self._open_all(bounded)
+
+    def _open_all(self, bounded: Bounded) -> None:
+        """Opens a search for every target of the problem that is not proved."""
+        problem = self._problem
         order = np.argsort(-bounded.value.cpu().numpy(), kind="stable")
         for row in order.tolist():
             target = problem.targets[row]
@@ -132,6 +141,21 @@ class NativeEngine:
         self._try(bounded.point.cpu().numpy()[order[:DIVES]])
         self._shrink()
 
+    def _screen(self, targets: tuple[int, ...]) -> Bounded:
+        """Compiles the query for some targets and bounds each of them once; keeps the trees that this completes."""
+        query = self._query
+        with self._search.clock.during("bounds"):
+            self._bounds = bounds = self._known(self._region, self._refinements)
+        problem = compile_problem(query.network, query.reference, targets, self._region, bounds, self._refinements)
+        self._problem = problem
+        self._search.bounds = problem.bounds
+        self._searches = Searches(problem, self._threshold, self._options)
+        bounded, trees = screen(problem, self._searches.bounder, self._threshold)
+        for tree in trees:
+            if not self._failing(tree, 1):
+                self._trees[tree.target] = tree
+        return bounded
+
     def _shrink(self) -> None:
         """Passes a better witness or margin on to every open search."""
         region, threshold = self._claim()
@@ -139,7 +163,10 @@ class NativeEngine:
             return
         self._region, self._threshold = region, threshold
         self._rounds += 1
-        bounds = self._known(region)
+        with self._search.clock.during("bounds"):
+            inner = self._known(region, without_trees(self._refinements)).nodes
+        pairs = zip(inner, self._bounds.nodes, strict=True)
+        self._bounds = bounds = NetworkBounds(tuple(new.intersect(old) for new, old in pairs))
         self._searches.move(bounds)
         for search in self._open.values():
             search.restrict(bounds, threshold)
@@ -156,16 +183,18 @@ class NativeEngine:
             while self._open and not self._stopped() and not self._done():
                 targets = list(self._open)
                 for search in self._open.values():
-                    search.jobs = max(1, jobs // len(targets))
+                    search.jobs = jobs
                 steps = list((pool.map if pool else map)(partial(self._advance, quantum), targets))
-                self._nodes += sum(step.nodes for step in steps)
-                for target, step in zip(targets, steps, strict=True):
-                    self._settle(target, step)
-                self._try(_interleaved([step.points for step in steps]))
+                self._nodes += sum(step.nodes for step, _ in steps)
+                self._iterations += sum(step.iterations for step, _ in steps)
+                for target, (step, failing) in zip(targets, steps, strict=True):
+                    self._settle(target, step, failing)
+                self._try(_interleaved([step.points for step, _ in steps]))
                 if self._open and all(self._is_stuck(target) for target in self._open):
                     self._search.stop(StopReason.NUMERICAL, "floats cannot decide what is left of the proof")
                     break
                 self._shrink()
+                self._deepen()
                 self._show_progress()
                 quantum = min(2 * quantum, LARGEST_QUANTUM)
 
@@ -173,8 +202,11 @@ class NativeEngine:
         search = self._open[target]
         return isinstance(search, CutSearch) and search.status is Status.STUCK
 
-    def _advance(self, nodes: int, target: int) -> Step:
-        return self._open[target].advance(nodes, self._search.deadline)
+    def _advance(self, nodes: int, target: int) -> tuple[Step, list[int]]:
+        """Lets a search go on; of one that says its tree is complete also the leaves that do not hold in a replay."""
+        search = self._open[target]
+        step = search.advance(nodes, self._search.deadline)
+        return step, self._failing(search.tree, search.jobs) if step.status is Status.PROVED else []
 
     def _stopped(self) -> bool:
         """Whether a limit is reached; records which."""
@@ -196,29 +228,27 @@ class NativeEngine:
             if self._early[1] is not None:
                 search.prove(self._early[0])
 
-    def _settle(self, target: int, step: Step) -> None:
-        """Replays a tree whose search says that it is complete; only the replay's word counts.
+    def _settle(self, target: int, step: Step, failing: list[int]) -> None:
+        """Keeps a tree that is complete: only the replay's word counts, not the search's.
 
         Nodes at which the duals are stuck go on as linear programs.
         """
         search = self._open[target]
         if step.status is Status.STUCK and isinstance(search, DualSearch):
-            nodes, bounds = search.hand_over(), self._known(self._region)
+            nodes, bounds = search.hand_over(), self._bounds
             self._open[target] = CutSearch.adopt(self._problem, search.tree, nodes, bounds)
         if step.status is not Status.PROVED:
             return
-        failing = self._take_proved(self._open[target].tree)
         if failing:
-            self._open[target].reopen(failing)
+            search.reopen(failing)
         else:
-            del self._open[target]
+            self._trees[target] = self._open.pop(target).tree
 
-    def _take_proved(self, tree: Tree) -> list[int]:
-        """Keeps the tree if all its leaves hold; returns those that do not."""
-        failing = TreeReplay(self._query.network, self._query.reference, tree, known=self._known).failures()
-        if not failing:
-            self._trees[tree.target] = tree
-        return failing
+    def _failing(self, tree: Tree, jobs: int) -> list[int]:
+        """Leaves of the tree that do not hold."""
+        query = self._query
+        with self._search.clock.during("replay"):
+            return TreeReplay(query.network, query.reference, tree, known=self._known, jobs=jobs).failures()
 
     # ------------------------------------------------------------------------------------------------ better witnesses
 
@@ -306,6 +336,7 @@ class NativeEngine:
     def _count(self) -> None:
         """Fills in the statistics."""
         trees = [*self._trees.values(), *(search.tree for search in self._open.values())]
+        bounds = self._search.bounds
         self._search.statistics = replace(
             self._search.statistics,
             nodes=self._nodes,
@@ -313,8 +344,8 @@ class NativeEngine:
             trees=sum(len(tree.nodes) > 1 for tree in trees),
             rounds=self._rounds,
             cuts=sum(len(tree.planes) for tree in trees),
-            unstable=self._unstable[0],
-            stable=self._unstable[1],
+            iterations=self._iterations,
+            layers=() if bounds is None else layer_statistics(self._query.network, bounds),
         )
 
 
@@ -323,23 +354,6 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     import torch
 
     return ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """torch limited to one thread of its own, its setting restored afterwards: it belongs to the caller's process.
-
-    The tensors are small. Threads within an operation wait for each other longer than they work, and on busy cores by
-    orders of magnitude; threads that work on different nodes or targets do not.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _same(first: Bounds, second: Bounds) -> bool:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bounds import Bounds, NetworkBounds, linear_bounds
+from bounds import Bounds, NetworkBounds
 from bounds._direct import DirectInputs, direct_inputs
-from mipverify_py.proof import Index, Units
+from mipverify_py.proof import Index, RefinedUnits, Stage, Units, without_trees
+from mipverify_py.proof._refinement import refined_bounds
 from onnx_models import Affine, Array, Input, Relu, ReluNetwork
 
 
@@ -61,6 +62,7 @@ class Problem:
         layers: ReLU nodes with unstable units, in topological order.
         margin: f_j - f_c = margin[j's position] @ v + margin_constant, shape (targets, columns).
         margin_constant: shape (targets,).
+        refinements: with which `bounds` are proved; over a smaller box they serve again.
     """
 
     network: ReluNetwork
@@ -70,6 +72,12 @@ class Problem:
     layers: tuple[Layer, ...]
     margin: Array
     margin_constant: Array
+    refinements: tuple[RefinedUnits, ...] = ()
+
+    def stage(self, bounds: NetworkBounds, threshold: float) -> Stage:
+        """A stage of a proof over the box of `bounds`: this problem's, or later ones."""
+        first = bounds is self.bounds
+        return Stage(bounds.nodes[0], threshold, self.refinements if first else without_trees(self.refinements))
 
     @property
     def box(self) -> Bounds:
@@ -103,11 +111,16 @@ class Problem:
 
 
 def compile_problem(
-    network: ReluNetwork, reference: int, targets: tuple[int, ...], region: Bounds, bounds: NetworkBounds | None = None
+    network: ReluNetwork,
+    reference: int,
+    targets: tuple[int, ...],
+    region: Bounds,
+    bounds: NetworkBounds | None = None,
+    refinements: tuple[RefinedUnits, ...] = (),
 ) -> Problem:
-    """The problem over the box `region`; `bounds` are those of `linear_bounds` if they are at hand."""
-    known = linear_bounds(network, region) if bounds is None else bounds
-    return _Compiler(network, known).run(reference, targets)
+    """The problem over the box `region`; `bounds` are those of `refined_bounds` if they are at hand."""
+    known = refined_bounds(network, region, refinements) if bounds is None else bounds
+    return replace(_Compiler(network, known).run(reference, targets), refinements=refinements)
 
 
 def receptive_fields(matrix: sparse.csr_array) -> tuple[Array, NDArray[np.int64], Array]:

@@ -13,7 +13,7 @@ from mipverify_py._query import Query
 from mipverify_py.engines._dual_bound import DualBounder
 from mipverify_py.engines._problem import compile_problem
 from mipverify_py.engines._screen import screen
-from mipverify_py.proof import Proof, ProofNode, RegionBounds, Stage, Tree, TreeReplay, replay
+from mipverify_py.proof import Proof, ProofNode, RegionBounds, Stage, Tree, TreeReplay, replay, without_trees
 from onnx_models import Array
 
 BISECTIONS, SECONDS = 7, 1.5
@@ -46,7 +46,7 @@ def proof_within(
         radius = reach * (1.0 - share)
         inner = ball(query, radius)
         box = Bounds(*(np.clip(end, region.lower, region.upper) for end in (inner.lower, inner.upper)))
-        claimed = [_restaged(query, tree, Stage(box, query.margin), known) for tree in cut]
+        claimed = [_restaged(query, tree, _later(tree, box, query.margin), known) for tree in cut]
         if all(tree is not None for tree in claimed):
             found = tuple(tree for tree in claimed if tree is not None)
             return radius, Proof(query.network, query.reference, box, query.margin, found)
@@ -85,11 +85,16 @@ def proof_below(query: Query, region: Bounds, trees: list[Tree], known: RegionBo
     for room in (1e-9, 1e-6, 1e-3):
         raised = top + room * (1.0 + abs(top)) if tops else -np.inf
         threshold = max(raised, *(tree.stages[-1].threshold for tree in cut))
-        claimed = [_restaged(query, tree, Stage(region, threshold), known) for tree in cut]
+        claimed = [_restaged(query, tree, _later(tree, region, threshold), known) for tree in cut]
         if all(tree is not None for tree in claimed):
             found = tuple(tree for tree in claimed if tree is not None)
             return threshold, Proof(query.network, query.reference, region, threshold, found)
     return np.inf, None
+
+
+def _later(tree: Tree, region: Bounds, threshold: float) -> Stage:
+    """Another stage for the tree."""
+    return Stage(region, threshold, without_trees(tree.stages[-1].refinements))
 
 
 def _top(tree: Tree) -> Tree:

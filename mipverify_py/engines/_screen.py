@@ -6,7 +6,7 @@ import numpy as np
 
 from mipverify_py.engines._dual_bound import Batch, Bounded, DualBounder
 from mipverify_py.engines._problem import Problem
-from mipverify_py.proof import Multipliers, ProofNode, Stage, Tree
+from mipverify_py.proof import Multipliers, ProofNode, Tree
 
 STEPS = 15
 """Gradient steps on the triangle relaxation; most targets close within five."""
@@ -30,5 +30,5 @@ def screen(problem: Problem, bounder: DualBounder, threshold: float) -> tuple[Bo
         if closed[row]:
             numbers = Multipliers(slopes[row], nothing, np.zeros(0, np.intp), np.zeros(0))
             root = ProofNode(-1, -1, 0, multipliers=numbers)
-            trees.append(Tree(target, problem.tree_units, [Stage(problem.box, threshold)], [], [root]))
+            trees.append(Tree(target, problem.tree_units, [problem.stage(problem.bounds, threshold)], [], [root]))
     return bounded, trees

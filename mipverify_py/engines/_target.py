@@ -32,11 +32,13 @@ class Step:
         status: where the search stands.
         nodes: nodes bounded.
         points: inputs worth trying as witnesses, in the box, most promising first, shape (k, n).
+        iterations: simplex iterations spent.
     """
 
     status: Status
     nodes: int = 0
     points: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    iterations: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHUNK_ENTRIES = 1 << 18
 """Unit-node pairs are handled together as long as pairs times receptive field stays below this: it fits the cache."""
 
-WORTHWHILE = 0.01
+WORTHWHILE = 0.03
 """A bound moves if it gains this share of the unit's interval; smaller gains cost the replay more than they help."""
 
 COLD_RATIOS = (1.0, 4.0, 0.25, 2.0, 0.5)

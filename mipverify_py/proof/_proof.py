@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bounds import Bounds
 from onnx_models import Array, ReluNetwork
+
+if TYPE_CHECKING:
+    from mipverify_py.proof._boxes import BoxTree
 
 Index = NDArray[np.intp]
 
@@ -18,10 +22,55 @@ class Stage:
     """The claim that some nodes of a tree were closed for:  f_j - f_c < threshold  on all of `region`.
 
     Later stages only claim more of less: their regions are subsets of, and their thresholds at least, the earlier ones.
+
+    Attributes:
+        region: the box.
+        threshold: what f_j - f_c stays below.
+        refinements: how pre-activations over the region are bounded better than by CROWN, ReLU nodes ascending.
     """
 
     region: Bounds
     threshold: float
+    refinements: tuple[RefinedUnits, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slopes:
+    """Slopes alpha of the lower lines of units of one ReLU node, in the bounds of K units behind it.
+
+    Attributes:
+        relu: index of the ReLU node.
+        units: positions in the node, ascending, shape (M,).
+        alpha: for the K upper bounds, then for the K lower ones; clipped to [0, 1], and CROWN's choice where an entry
+            is not a number; float16, since every slope is valid; shape (2, K, M).
+    """
+
+    relu: int
+    units: Index
+    alpha: NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RefinedUnits:
+    """How pre-activations z of one ReLU node are bounded better than by CROWN.
+
+    First every bound gets slopes of its own. Then trees show for some units that z, or -z, stays below a limit, given
+    the bounds so far: `limit_network` says how that is a question about a network.
+
+    Attributes:
+        relu: index of the ReLU node.
+        units: positions in the node, ascending, shape (K,).
+        slopes: of ReLU nodes before it, ascending; units that are not named have CROWN's slopes.
+        limits: of z, then of -z; inf where there is no tree, shape (2, K).
+        trees: with targets 1 + k for the limits of z and 1 + K + k for those of -z. Leaves that do not hold raise the
+            limit by what their bounds are above it. Stages are ignored: a tree is for whatever region the stage has.
+    """
+
+    relu: int
+    units: Index
+    slopes: tuple[Slopes, ...]
+    limits: Array
+    trees: tuple[Tree, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,14 +190,15 @@ class Tree:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proof:
-    """That no point of `region` reaches the threshold for any target: f_j - f_c < threshold for every tree's target j.
+    """That no point of `region` reaches the threshold: f_j - f_c < threshold for every target j of the trees.
 
     Attributes:
         network: the network.
         reference: c.
         region: the box of inputs; inside the region of every tree's last stage.
         threshold: the margin that is not reached; at least the threshold of every tree's last stage.
-        trees: one per target class, in the order of the targets.
+        trees: one per target class, in the order of the targets; none where a tree of boxes serves all targets.
+        boxes: a tree of boxes for several targets, or None.
     """
 
     network: ReluNetwork
@@ -156,3 +206,9 @@ class Proof:
     region: Bounds
     threshold: float
     trees: tuple[Tree, ...]
+    boxes: BoxTree | None = None
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """The classes j that the proof is about, ascending."""
+        return tuple(sorted({*(tree.target for tree in self.trees), *(self.boxes.targets if self.boxes else ())}))

@@ -4,31 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from bounds import Bounds, HullPlanes, LinearForms, NetworkBounds, UnitLines, linear_bounds
+from bounds import HullPlanes, LinearForms, NetworkBounds, UnitLines
 from bounds._direct import direct_inputs
 from mipverify_py.proof._proof import Index, Plane, Units
 from mipverify_py.proof._tighten import AffineUnits
 from onnx_models import Array, ReluNetwork
-
-
-class RegionBounds:
-    """`linear_bounds` of a network over regions, each computed once."""
-
-    def __init__(self, network: ReluNetwork) -> None:
-        self._network = network
-        self._known: dict[tuple[bytes, bytes], NetworkBounds] = {}
-
-    def __call__(self, region: Bounds) -> NetworkBounds:
-        """The bounds over `region`; errors as in `linear_bounds`."""
-        key = region.lower.tobytes(), region.upper.tobytes()
-        if key not in self._known:
-            self._known[key] = linear_bounds(self._network, region)
-        return self._known[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +111,8 @@ class Region:
     _affine: list[tuple[slice, AffineUnits]] | None = None
     _constants: Array = field(default_factory=lambda: np.zeros(0))
     _sizes: Array = field(default_factory=lambda: np.zeros(0))
+    _lock: Lock = field(default_factory=Lock)
+    """Held while what nodes share is computed: threads may check several at once."""
 
     @classmethod
     def of(cls, layout: Layout, threshold: float, bounds: NetworkBounds, previous: Region | None) -> Region:
@@ -148,8 +136,9 @@ class Region:
 
     def tighten(self, states: States, rows: Index, forms: LinearForms, gammas: Array) -> None:
         """Tightens R rows of the states, for units affine in the input; `gammas` has shape (R, 2, units)."""
-        if self._affine is None:
-            self._affine = self._affine_units()
+        with self._lock:
+            if self._affine is None:
+                self._affine = self._affine_units()
         full = np.zeros((*gammas.shape[:2], len(self.lower)))
         full[:, :, self.layout.columns] = gammas
         for place, units in self._affine:
@@ -197,17 +186,18 @@ class Region:
 
     def _hull(self, relu: int, units: Index, numbers: Index, planes: Sequence[Plane]) -> HullPlanes:
         """The planes with the given numbers, all of one ReLU node; their constants are computed once."""
-        missing = int(numbers.max(initial=-1)) + 1 - len(self._constants)
-        if missing > 0:
-            self._constants = np.concatenate([self._constants, np.full(missing, np.nan)])
-            self._sizes = np.concatenate([self._sizes, np.full(missing, np.nan)])
         direct = direct_inputs(self.layout.network, relu)
         slopes = _matrix(planes, direct.weight.shape[1])
-        new = np.flatnonzero(np.isnan(self._constants[numbers]))
-        if len(new):
-            hull = HullPlanes.over(direct, direct.box(self.bounds), units[new], sparse.csr_array(slopes[new]))
-            self._constants[numbers[new]], self._sizes[numbers[new]] = hull.constants, hull.sizes
-        return HullPlanes(units, slopes, self._constants[numbers], self._sizes[numbers])
+        with self._lock:
+            missing = int(numbers.max(initial=-1)) + 1 - len(self._constants)
+            if missing > 0:
+                self._constants = np.concatenate([self._constants, np.full(missing, np.nan)])
+                self._sizes = np.concatenate([self._sizes, np.full(missing, np.nan)])
+            new = np.flatnonzero(np.isnan(self._constants[numbers]))
+            if len(new):
+                hull = HullPlanes.over(direct, direct.box(self.bounds), units[new], sparse.csr_array(slopes[new]))
+                self._constants[numbers[new]], self._sizes[numbers[new]] = hull.constants, hull.sizes
+            return HullPlanes(units, slopes, self._constants[numbers], self._sizes[numbers])
 
 
 def _matrix(planes: Sequence[Plane], columns: int) -> sparse.csr_array:

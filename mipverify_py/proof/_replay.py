@@ -5,6 +5,8 @@ from __future__ import annotations
 import operator
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from bounds import LinearForms, linear_forms, rows_at_once
+from mipverify_py.proof._box_replay import BoxReplay, check_boxes
 from mipverify_py.proof._proof import Proof, ProofNode, Tree
-from mipverify_py.proof._regions import Layout, Region, RegionBounds, States
+from mipverify_py.proof._refinement import RegionBounds
+from mipverify_py.proof._regions import Layout, Region, States
 from mipverify_py.proof._structure import (
     check_claim,
     check_planes,
@@ -25,6 +29,9 @@ from mipverify_py.proof._structure import (
 )
 from onnx_models import ReluNetwork
 from onnx_models.errors import MipverifyError
+
+BATCH = 256
+"""Nodes checked together at most: enough to hide what a call costs, few enough for several threads to have work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,13 @@ def replay(proof: Proof, *, deadline: float | None = None) -> ReplayReport:
                 late = " before the deadline" if deadline is not None and time.monotonic() > deadline else ""
                 failure = f"Target {tree.target}: {len(failing)} leaves were not closed{late}, first node {failing[0]}."
                 break
+        if proof.boxes is not None and not failure:
+            check_boxes(proof.boxes, proof.network.input_size, proof.region, proof.threshold)
+            cuts = BoxReplay(proof.network, proof.reference, proof.boxes.targets)
+            failing = cuts.failures(proof.boxes, proof.region, deadline)
+            nodes, leaves = nodes + cuts.nodes, leaves + cuts.leaves
+            if failing:
+                failure = f"Boxes: {len(failing)} leaves were not closed, first node {failing[0]}."
     except MipverifyError as error:
         failure = str(error)
     return ReplayReport(not failure, nodes, leaves, time.monotonic() - begin, failure)
@@ -105,13 +119,16 @@ class TreeReplay:
         closed_leaves: those of them that were closed, and so have nothing to check below them.
     """
 
-    def __init__(self, network: ReluNetwork, reference: int, tree: Tree, *, known: RegionBounds | None = None) -> None:
-        """`known` has bounds of the network over regions, for several trees to share."""
+    def __init__(
+        self, network: ReluNetwork, reference: int, tree: Tree, *, known: RegionBounds | None = None, jobs: int = 1
+    ) -> None:
+        """`known` has bounds of the network over regions, for several trees to share; `jobs` is a number of threads."""
         self._network, self._reference, self._tree = network, reference, tree
         self._known = RegionBounds(network) if known is None else known
         self._regions: list[Region] = []
         self._seen: tuple[list[object], list[object], list[object]] = ([], [], [])
         self._records: dict[int, _Record] = {}
+        self._jobs = jobs
         self.nodes, self.closed_leaves = 0, 0
 
     def failures(self, deadline: float | None = None) -> list[int]:
@@ -123,7 +140,9 @@ class TreeReplay:
         """
         with np.errstate(all="ignore"):  # what overflows is infinite, and proves nothing
             self._take_in()
-            return self._walk(deadline)
+            with ExitStack() as stack:
+                pool = stack.enter_context(ThreadPoolExecutor(self._jobs)) if self._jobs > 1 else None
+                return self._walk(deadline, pool)
 
     def forms_of(self, leaves: Sequence[int]) -> list[LinearForms]:
         """Linear forms, in batches, that bound f_j - f_c on leaves which the last call of `failures` found open.
@@ -152,7 +171,7 @@ class TreeReplay:
             require(same, f"The {name} of the tree were changed, not only appended to.")
         layout = self._regions[0].layout if self._regions else None
         for stage in tree.stages[len(self._regions) :]:
-            bounds = self._known(stage.region)
+            bounds = self._known(stage.region, stage.refinements)
             layout = Layout.of(network, tree.units, bounds) if layout is None else layout
             previous = self._regions[-1] if self._regions else None
             self._regions.append(Region.of(layout, stage.threshold, bounds, previous))
@@ -164,17 +183,18 @@ class TreeReplay:
         """All that the tree's nodes refer to, as it is now."""
         return [self._tree.units], list(self._tree.stages), list(self._tree.planes)
 
-    def _walk(self, deadline: float | None) -> list[int]:
+    def _walk(self, deadline: float | None, pool: ThreadPoolExecutor | None) -> list[int]:
+        def check(batch: list[int]) -> None:  # past the deadline it is for all levels below, too
+            if deadline is None or time.monotonic() <= deadline:
+                with np.errstate(all="ignore"):  # each thread has its own
+                    self._check(batch)
+
         found = levels(self._tree)
         due = self._due(found)
-        level, above, failing, late = [0], list[int](), list[int](), False
+        level, above, failing = [0], list[int](), list[int]()
         self.nodes, self.closed_leaves = 0, 0
         while level:
-            for batch in self._batches([k for k in level if k in due]):
-                late = late or (deadline is not None and time.monotonic() > deadline)
-                if late:
-                    break
-                self._check(batch)
+            list((map if pool is None else pool.map)(check, self._batches([k for k in level if k in due])))
             self._release(above)
             open_nodes = [k for k in level if k not in self._records or not self._records[k].closed]
             self.nodes, self.closed_leaves = self.nodes + len(level), self.closed_leaves + len(level) - len(open_nodes)
@@ -207,7 +227,7 @@ class TreeReplay:
 
     def _batches(self, numbers: list[int]) -> list[list[int]]:
         """The nodes in groups of one stage, none larger than memory allows."""
-        step, stages = rows_at_once(self._network), dict[int, list[int]]()
+        step, stages = min(BATCH, rows_at_once(self._network)), dict[int, list[int]]()
         for number in numbers:
             stages.setdefault(self._tree.nodes[number].stage, []).append(number)
         return [group[k : k + step] for group in stages.values() for k in range(0, len(group), step)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from bounds import Bounds
 from bounds._direct import direct_inputs
-from mipverify_py.proof._proof import Plane, Proof, ProofNode, Stage, Tree
+from mipverify_py.proof._proof import Plane, Proof, ProofNode, RefinedUnits, Stage, Tree
 from onnx_models import Array, Relu, ReluNetwork
 from onnx_models.errors import MipverifyError
 
@@ -21,7 +22,7 @@ class ProofError(MipverifyError):
 
 def check_claim(proof: Proof) -> None:
     """Raises ProofError unless the trees, if they hold, add up to what the proof claims."""
-    require(len(proof.trees) > 0, "The proof has no trees, so it claims nothing.")
+    require(len(proof.targets) > 0, "The proof has no trees, so it claims nothing.")
     require(
         bool(np.isfinite(proof.threshold)), f"The threshold {proof.threshold!r} of the proof is not a finite number."
     )
@@ -38,25 +39,50 @@ def check_tree(network: ReluNetwork, reference: int, tree: Tree) -> None:
     """Raises ProofError unless classes, units and stages are sound; planes and nodes have checks of their own."""
     for name, value in (("reference", reference), ("target", tree.target)):
         require(0 <= whole(value, name) < network.output_size, f"The {name} {value} is not a class of the network.")
-    previous = 0
-    for units in tree.units:
-        relu = whole(units.relu, "ReLU node")
-        known = previous < relu < len(network.nodes) and isinstance(network.nodes[relu], Relu)
-        require(known, f"Node {relu} is no ReLU node behind node {previous}.")
-        ascending(units.units, network.nodes[relu].size, f"units of node {relu}")
-        previous = relu
-    check_stages(tree.stages, network.input_size)
+    check_units(network, ((units.relu, units.units) for units in tree.units), len(network.nodes))
+    check_stages(network, tree.stages)
 
 
-def check_stages(stages: list[Stage], inputs: int) -> None:
+def check_stages(network: ReluNetwork, stages: list[Stage]) -> None:
     """Raises ProofError unless every stage claims more of less than the one before it."""
+    inputs = network.input_size
     require(len(stages) > 0, "The tree has no stages.")
     for number, stage in enumerate(stages):
         require(bool(np.isfinite(stage.threshold)), f"The threshold of stage {number} is not a finite number.")
         require(stage.region.size == inputs, f"The region of stage {number} does not fit the network's input.")
+        check_refinements(network, stage.refinements)
     for number, (earlier, later) in enumerate(pairwise(stages), 1):
         require(is_inside(later.region, earlier.region), f"The region of stage {number} is not inside the one before.")
         require(later.threshold >= earlier.threshold, f"The threshold of stage {number} is below the one before.")
+
+
+def check_refinements(network: ReluNetwork, refinements: tuple[RefinedUnits, ...]) -> None:
+    """Raises ProofError unless units and slopes are of ReLU nodes in order, and the slopes have their shapes."""
+    relus = [(found.relu, found.units) for found in refinements]
+    check_units(network, relus, len(network.nodes))
+    for found in refinements:
+        count = len(found.units)
+        floats(found.limits, (2, count), f"limits of node {found.relu}")
+        targets = [whole(tree.target, "target of a limit's tree") for tree in found.trees]
+        sound = all(1 <= target <= 2 * count for target in targets) and len(set(targets)) == len(targets)
+        require(sound, f"The trees of node {found.relu} are not for different limits of its {count} units.")
+        check_units(network, [(slopes.relu, slopes.units) for slopes in found.slopes], found.relu)
+        for slopes in found.slopes:
+            shape = 2, len(found.units), len(slopes.units)
+            alpha: Any = slopes.alpha
+            fits = isinstance(alpha, np.ndarray) and alpha.dtype == np.float16 and alpha.shape == shape
+            require(fits, f"Slopes of node {slopes.relu} for node {found.relu} are no float16 array of shape {shape}.")
+
+
+def check_units(network: ReluNetwork, listed: Iterable[tuple[Any, Any]], end: int) -> None:
+    """Raises ProofError unless `listed` has ReLU nodes before node `end`, and units of each, both ascending."""
+    previous = 0
+    for node, units in listed:
+        relu = whole(node, "ReLU node")
+        known = previous < relu < end and isinstance(network.nodes[relu], Relu)
+        require(known, f"Node {relu} is no ReLU node between node {previous} and node {end}.")
+        ascending(units, network.nodes[relu].size, f"units of node {relu}")
+        previous = relu
 
 
 def check_planes(network: ReluNetwork, relus: NDArray[np.intp], planes: list[Plane]) -> None:
@@ -82,8 +108,11 @@ def check_planes(network: ReluNetwork, relus: NDArray[np.intp], planes: list[Pla
     require(bool(np.all(ascends)), f"The entries of a plane of unit {units[int(np.argmin(ascends))]} do not ascend.")
 
 
-def levels(tree: Tree) -> list[list[int]]:
-    """Numbers of the nodes that hang on the root, by depth. Raises ProofError where children are not all there."""
+def levels(tree: Tree, stages: int | None = None) -> list[list[int]]:
+    """Numbers of the nodes that hang on the root, by depth. Raises ProofError where children are not all there.
+
+    `stages` is the number of stages if those of the tree do not count.
+    """
     nodes = tree.nodes
     require(len(nodes) > 0, "The tree has no nodes.")
     require(nodes[0].parent == -1, "Node 0 is not a root.")
@@ -92,7 +121,7 @@ def levels(tree: Tree) -> list[list[int]]:
         result.append(level)
         below: list[int] = []
         for number in level:
-            check_stage(tree, number)
+            check_stage(tree, number, len(tree.stages) if stages is None else stages)
             children = nodes[number].children
             if children:
                 if len(children) > 2 or not all(number < whole(c, "child") < count for c in children):
@@ -103,14 +132,12 @@ def levels(tree: Tree) -> list[list[int]]:
     return result
 
 
-def check_stage(tree: Tree, number: int) -> None:
+def check_stage(tree: Tree, number: int, stages: int) -> None:
     """Raises ProofError unless the node's stage exists and is not before its parent's."""
     node = tree.nodes[number]
     earliest = tree.nodes[node.parent].stage if node.parent >= 0 else 0
-    if not earliest <= whole(node.stage, "stage") < len(tree.stages):
-        raise ProofError(
-            f"Node {number} has stage {node.stage}, its parent {earliest}; there are {len(tree.stages)} stages."
-        )
+    if not earliest <= whole(node.stage, "stage") < stages:
+        raise ProofError(f"Node {number} has stage {node.stage}, its parent {earliest}; there are {stages} stages.")
 
 
 def check_children(tree: Tree, number: int, children: list[ProofNode]) -> None:

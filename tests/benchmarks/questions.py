@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,7 +91,7 @@ def figures(result: Result, options: Options, seconds: float) -> Figures:
         settled = result.verdict is not Verdict.UNKNOWN
     else:
         settled = lower is not None and upper is not None and options.closes(lower, upper)
-    statistics = {name: getattr(result.statistics, name) for name in result.statistics.__dataclass_fields__}
+    statistics = asdict(result.statistics)
     return {
         "verdict": result.verdict.value,
         "objective": result.objective.value,

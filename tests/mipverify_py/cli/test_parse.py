@@ -7,11 +7,12 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mipverify_py import Tightening
+from mipverify_py import Norm, Tightening
 from mipverify_py._options import ENGINES as REAL_ENGINES
 from mipverify_py._options import Options
 from mipverify_py.backends import BACKEND_NAMES
-from mipverify_py.cli._arguments import BACKENDS, ENGINES, TIGHTENINGS, Arguments
+from mipverify_py.backends._registry import backend_class
+from mipverify_py.cli._arguments import BACKENDS, ENGINES, NORMS, QUADRATIC_BACKENDS, TIGHTENINGS, Arguments
 from mipverify_py.cli._check import split_location, zoo_names
 from mipverify_py.cli._parse import INPUT_SUFFIXES, classes, domain, indices
 from mipverify_py.data._files import SUFFIXES
@@ -70,6 +71,10 @@ def test_repeated_names_and_defaults_are_the_real_ones() -> None:
     options, arguments = Options(), Arguments()
     assert BACKENDS == BACKEND_NAMES
     assert ENGINES == REAL_ENGINES
+    assert tuple(norm.value for norm in Norm) == NORMS
+    able = [name for name in BACKENDS if backend_class(name).capabilities.quadratic_integer]
+    assert list(QUADRATIC_BACKENDS) == able
+    assert arguments.norm == Norm.LINF.value
     assert tuple(stage.value for stage in Tightening) == TIGHTENINGS
     assert INPUT_SUFFIXES == SUFFIXES
     assert set(zoo_names()) == set(zoo_models())

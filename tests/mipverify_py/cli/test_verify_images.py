@@ -318,3 +318,17 @@ def test_names_from_outside_cannot_style_the_output(
     out = capsys.readouterr().out
     assert "[red]\\x1b[31m.npy" in out
     assert "\x1b" not in out
+
+
+def test_targets_that_have_to_win_are_compared_with_all_other_classes(records: Any) -> None:
+    _, [reached] = records("model.onnx", "x.npy", "--target", "2")
+    _, [winning] = records("model.onnx", "x.npy", "--target", "2", "--target-wins", "--replay")
+    assert reached["rivals"] == [reached["reference"]]
+    assert winning["rivals"] == [k for k in range(3) if k != 2]
+    assert winning["replay"]["holds"]
+    assert winning["lower"] is None or winning["lower"] >= reached["lower"] - 1e-6
+
+
+def test_winning_needs_targets(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["model.onnx", "x.npy", "--target-wins"]) == ExitCode.USAGE
+    assert "--target-wins needs targets" in capsys.readouterr().err

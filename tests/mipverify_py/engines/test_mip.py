@@ -151,6 +151,21 @@ class TestHostileSolver:
         assert result.stop_reason is StopReason.INTERRUPTED and result.lower == 0.9 * truth
 
 
+def test_a_solver_without_an_answer_is_asked_again_with_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HiGHS needs it where it calls its own optimum an error."""
+    seeds, real = [], mip_engine.solve_isolated
+
+    def scripted(name: str, model: MipModel, limits: SolveLimits, **others: object) -> MipSolution:
+        seeds.append(limits.seed)
+        return solution(SolveStatus.UNKNOWN) if len(seeds) == 1 else real(name, model, limits, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mip_engine, "solve_isolated", scripted)
+    network, x0 = TestHostileSolver.network, TestHostileSolver.x0
+    result = distance(network, x0, options=Options(engine="mip", tightening=Tightening.LINEAR, seed=7))
+    assert seeds[:2] == [7, 8]
+    assert_matches(result, exact_distance(Query(network, x0)))
+
+
 def test_a_witness_found_before_the_limit_answers_a_feasibility_query(monkeypatch: pytest.MonkeyPatch) -> None:
     network, x0 = line_classifier(), np.array([0.25])
 

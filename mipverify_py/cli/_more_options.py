@@ -1,0 +1,77 @@
+"""Options about several answers for one image and about what goes beside an answer, as annotated types."""
+
+# No `from __future__ import annotations` here: typer reads these annotations as objects.
+from typing import Annotated
+
+import typer
+
+from mipverify_py.cli import _parse
+from mipverify_py.cli._panels import OTHER, OUTPUT, QUESTION, SEARCH
+from mipverify_py.cli._parse import Names
+
+AllTargets = Annotated[
+    bool,
+    typer.Option("--all-targets", rich_help_panel=QUESTION, help="One answer per wrong class instead of one in all."),
+]
+TargetWins = Annotated[
+    bool,
+    typer.Option(
+        "--target-wins",
+        rich_help_panel=QUESTION,
+        help="A target has to reach every class that is no target, not only the input's own.",
+    ),
+]
+Witnesses = Annotated[
+    int | None,
+    typer.Option(
+        metavar="K",
+        parser=_parse.whole("at least 1", lambda v: v >= 1),
+        rich_help_panel=QUESTION,
+        help="Instead of one answer: up to K adversarial examples within --eps that are --min-distance apart.",
+    ),
+]
+MinDistance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="D",
+        parser=_parse.number("a distance above 0, such as 0.05", lambda v: v > 0),
+        rich_help_panel=QUESTION,
+        help="How far apart, in L-infinity, any two examples of --witnesses are at least.",
+    ),
+]
+BoundsIn = Annotated[
+    str | None,
+    typer.Option(
+        "--bounds",
+        metavar="FILE.npz",
+        rich_help_panel=SEARCH,
+        help="Bounds of the network's units, taken on trust; for engine mip and one image.",
+    ),
+]
+BoundsOut = Annotated[
+    str | None,
+    typer.Option(
+        "--save-bounds",
+        metavar="FILE.npz",
+        rich_help_panel=OUTPUT,
+        help="Save the bounds of the network's units that the search came to; for one image.",
+    ),
+]
+ModelOut = Annotated[
+    str | None,
+    typer.Option(
+        "--save-model",
+        metavar="FILE.mps",
+        rich_help_panel=OUTPUT,
+        help="With --compare-backends: save the program that the solvers were given.",
+    ),
+]
+CompareBackends = Annotated[
+    Names | None,
+    typer.Option(
+        metavar="NAMES",
+        parser=_parse.names,
+        rich_help_panel=OTHER,
+        help="Give the same program to each of these solvers (a comma list) and say where they disagree.",
+    ),
+]
