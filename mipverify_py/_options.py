@@ -28,7 +28,7 @@ class Options:
         threads: threads of a MIP solver, >= 1; the native engines use them like `jobs`.
         jobs: threads in which the native engines work on different targets, or on different nodes of one, >= 1. They do
             not change the answer.
-        device: where the engine `duals` computes, "cpu" or "cuda" (or "cuda:1", ...).
+        device: where the engines `duals` and `boxes` compute, "cpu" or "cuda" (or "cuda:1", ...).
         seed: seed of the attack and of the solver, 0 <= seed < 2**31.
         tightening: last stage of bound tightening.
         restarts: random starts of the attack per target class, >= 1.

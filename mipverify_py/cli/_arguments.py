@@ -153,7 +153,7 @@ class Arguments:
             metavar="NAME",
             parser=_parse.choice(ENGINES),
             rich_help_panel=_SEARCH,
-            help="How to search: cuts, duals, boxes, auto (chooses one of these), or mip (one program for a MIP solver).",
+            help="How to search: cuts, duals, boxes, auto (chooses one of them), or mip (one program for a solver).",
         ),
     ] = "auto"
     device: Annotated[
@@ -162,7 +162,7 @@ class Arguments:
             metavar="NAME",
             parser=_parse.device,
             rich_help_panel=_SEARCH,
-            help="Where engine duals computes: cpu or cuda (cuda:1, ...).",
+            help="Where engines duals and boxes compute: cpu or cuda (cuda:1, ...).",
         ),
     ] = "cpu"
     backend: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -98,8 +99,8 @@ class Forest:
         """Positions of the targets whose trees have no open leaf."""
         return np.flatnonzero(self._open == 0)
 
-    def grow(self, jobs: int) -> None:
-        """Grows all trees; `jobs` threads change nothing but the time."""
+    def grow(self, jobs: int, deadline: float | None = None) -> bool:
+        """Grows all trees; `jobs` threads change nothing but the time. False if the `deadline` cut it short."""
         import torch
 
         level, steps = self._roots(), ROOT_STEPS
@@ -109,12 +110,15 @@ class Forest:
                 made = ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(1,))
                 pool = stack.enter_context(made)
             while len(level.row):
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
                 parts = [level.take(slice(k, k + BATCH)) for k in range(0, len(level.row), BATCH)]
                 found = list((pool.map if pool else map)(partial(self._bound, steps), parts))
                 self._downward, steps = not self._downward, NODE_STEPS
                 for part, result in zip(parts, found, strict=True):
                     self._record(part, result)
                 level = self._children(parts, found)
+        return True
 
     def _roots(self) -> _Level:
         import torch

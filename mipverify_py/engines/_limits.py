@@ -53,7 +53,7 @@ class Effort:
     work: float
 
 
-EFFORTS = (Effort(2_000, 128, 4e10), Effort(40_000, 512, 2e11))
+EFFORTS = (Effort(2_000, 128, 4e10), Effort(8_000, 256, 2e11))
 """Limits are sought again with more effort while a search finds no answer."""
 
 MOST_COEFFICIENTS = 20_000_000
@@ -81,7 +81,7 @@ def branched_limits(
         slopes = optimised_slopes(graph, known, index, left, jobs)
         refinement = RefinedUnits(reader[index], left, slopes, np.full((2, len(left)), np.inf))
         known = _with_last(known, refine_units(network, known, refinement))
-        refinement = _with_trees(graph, known, refinement, effort, jobs)
+        refinement = _with_trees(graph, known, refinement, effort, jobs, deadline)
         found.append(refinement)
         return limit_units(network, known, refinement)
 
@@ -90,7 +90,12 @@ def branched_limits(
 
 
 def _with_trees(
-    graph: TorchGraph, known: NetworkBounds, refinement: RefinedUnits, effort: Effort, jobs: int
+    graph: TorchGraph,
+    known: NetworkBounds,
+    refinement: RefinedUnits,
+    effort: Effort,
+    jobs: int,
+    deadline: float | None,
 ) -> RefinedUnits:
     """The refinement with limits and trees for the units that its slopes leave unstable."""
     network, index = graph.network, pre_activation_of(graph.network, refinement.relu)
@@ -111,7 +116,8 @@ def _with_trees(
     settles = np.where(limits[:, unstable] <= 0, [[1], [0]], -1) * len(units)
     settles = np.where(settles < 0, -1, settles + np.arange(len(units))).reshape(-1)
     forest = Forest(problem, budget, settles, str(graph.device))
-    forest.grow(jobs)
+    if not forest.grow(jobs, deadline):
+        return refinement
     return RefinedUnits(refinement.relu, refinement.units, refinement.slopes, limits, tuple(forest.trees))
 
 

@@ -50,7 +50,7 @@ MISTAKES = {
         "--data-dir absent: there is no such folder",
     ),
     "unknown backend": ("model.onnx x.npy --backend cplex", "'cplex' is unknown; choose from highs, scip, cbc"),
-    "unknown engine": ("model.onnx x.npy --engine sat", "'sat' is unknown; choose from auto, cuts, duals, mip"),
+    "unknown engine": ("model.onnx x.npy --engine sat", "'sat' is unknown; choose from auto, cuts, duals, boxes, mip"),
     "unknown tightening": ("model.onnx x.npy --tightening sdp", "'sdp' is unknown; choose from interval, linear"),
     "timeout zero": ("model.onnx x.npy --timeout 0", "0 is not allowed; it must be a number of seconds above 0"),
     "gap of one": ("model.onnx x.npy --gap 1", "'--gap': 1 is not allowed; it must be at least 0 and below 1"),
