@@ -202,9 +202,10 @@ class _Substitution:
         else:
             at = rows.indices
             product = _with_data(rows, rows.data * np.where(rows.data > 0, lines.slope[at], lines.alpha[at]))
-            product.eliminate_zeros()  # those of inactive units
         magnitude = self._bounds.nodes[node.input].magnitude
         self._allow(rows, UNIT_ROUNDOFF * (_absolute(product) @ magnitude) + UNDERFLOW * magnitude.sum())
+        if not isinstance(product, np.ndarray):
+            product.eliminate_zeros()  # those of inactive units; `rows` shares the places and is worth nothing now
         self._accumulate(node.input, product)
 
     def _allow(self, rows: Rows, error: Array) -> None:

@@ -93,23 +93,28 @@ class _Lines(Parameters):
     """Contrast a and brightness b: for each a the domain leaves an interval of b."""
 
     def _candidates(self, x: Array) -> Iterator[Array]:
-        pixels, bottom, top = (
-            [Fraction(v) for v in values.tolist()]
-            for values in (self.image.matrix.toarray()[:, 0], self.domain.lower, self.domain.upper)
+        """A contrast near that of x, and the brightness nearest to that of x; its range counts as a pixel 0."""
+        pixels = [*self.image.matrix.toarray()[:, 0].tolist(), 0.0]
+        bottom, top = (
+            [(Fraction(p), Fraction(v)) for p, v in zip(pixels, [*domain.tolist(), end], strict=True) if np.isfinite(v)]
+            for domain, end in (
+                (self.domain.lower, float(self.ranges.lower[1])),
+                (self.domain.upper, float(self.ranges.upper[1])),
+            )
         )
-        least, most = (Fraction(float(end[1])) for end in (self.ranges.lower, self.ranges.upper))
         a = float(x[0])
         for _ in range(_REPAIRS):
-            products = [Fraction(a) * p for p in pixels]
-            low, i = max((v - p, k) for k, (v, p) in enumerate(zip(bottom, products, strict=True)))
-            high, j = min((v - p, k) for k, (v, p) in enumerate(zip(top, products, strict=True)))
+            low, dark = max((v - Fraction(a) * p, p) for p, v in bottom)
+            high, bright = min((v - Fraction(a) * p, p) for p, v in top)
             if low <= high:
-                b = min(max(Fraction(float(x[1])), low, least), high, most)
+                b = min(max(Fraction(float(x[1])), low), high)
                 yield np.array([a, float_above(b)])
                 yield np.array([a, float_below(b)])
                 return
-            spread = pixels[j] - pixels[i]  # a is too large for the pixels i and j: a * spread <= top_j - bottom_i
-            bound = (top[j] - bottom[i]) / spread
+            spread = bright - dark
+            if spread == 0:  # no contrast will do
+                return
+            bound = Fraction(a) - (low - high) / spread
             a = float_below(bound) if spread > 0 else float_above(bound)
         yield self._towards_identity(x)
 
@@ -124,8 +129,10 @@ def _between(
             if not bottom <= constant <= top:
                 return Fraction(1), Fraction(0)
             continue
-        ends = sorted((Fraction(end) - Fraction(constant)) / Fraction(slope) for end in (bottom, top))
-        low, high = max(low, ends[0]), min(high, ends[1])
+        for end, is_least in ((bottom, slope > 0), (top, slope < 0)):
+            if np.isfinite(end):
+                t = (Fraction(end) - Fraction(constant)) / Fraction(slope)
+                low, high = (max(low, t), high) if is_least else (low, min(high, t))
     return low, high
 
 

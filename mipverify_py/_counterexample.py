@@ -168,7 +168,10 @@ def _most(constraint: Constraint, outputs: Bounds) -> bool:
 
 def _corner(constraint: Constraint, positive: Array, negative: Array) -> list[float]:
     """The outputs with the ends `positive` where the coefficient is positive and `negative` elsewhere."""
-    corner: list[float] = np.where(constraint.coefficients > 0, positive, negative).tolist()
+    corner: list[float] = negative.tolist()
+    for index, coefficient in constraint.terms:  # as floats some would be 0
+        if coefficient > 0:
+            corner[index] = float(positive[index])
     return corner
 
 

@@ -33,7 +33,16 @@ def polish(query: Query, point: Array, attack: GradientAttack) -> Witness | None
         return _first_witness(query, [start]) or _pushed(query, start, attack)
     doubt = _doubt(query, start)
     nearer = attack.onto_boundary(start, excess=doubt) if reached >= doubt else start
-    return _first_witness(query, [nearer, start]) or _pushed(query, start, attack)
+    return _first_witness(query, _by_distance(query, [nearer, start])) or _pushed(query, start, attack)
+
+
+def _by_distance(query: Query, points: list[Array]) -> list[Array]:
+    """The points moved into the perturbation set, nearest first.
+
+    Where x0 is no member the way to it may leave the set, and a member near that way may be further from x0.
+    """
+    inside = [query.perturbation.project(point, query.x0, query.input_domain) for point in points]
+    return sorted(inside, key=query.distance_of)
 
 
 def _doubt(query: Query, point: Array) -> float:

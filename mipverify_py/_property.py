@@ -174,7 +174,8 @@ class _PropertySearch:
             again = []
             for position, one in enumerate(left):
                 answer = self._searched(one, len(left) - position)
-                if self.counterexample is not None or answer.stop_reason is StopReason.INTERRUPTED:
+                self.interrupted = answer.stop_reason is StopReason.INTERRUPTED
+                if self.counterexample is not None or self.interrupted:
                     return
                 if answer.stop_reason is StopReason.TIME_LIMIT:
                     again.append(one)

@@ -93,7 +93,8 @@ class Query:
         targets: which classes count as wrong.
         margin: by how much f_j must reach f_c, finite, in logit units.
         norm: how distance is measured.
-        domain: valid inputs, one pair of bounds per entry; None means [0, 1].
+        domain: valid inputs, one pair of bounds per entry; None means [0, 1]. Ends may be infinite where the
+            perturbation set is bounded without them.
         measured: distances are those between the images of x and x0 under this map; None: between x and x0 themselves.
 
     Raises:
@@ -144,6 +145,8 @@ class Query:
         reference = predicted if label is None else label
         targets = self.targets.resolve(reference, count)
         perturbation = self.perturbation.for_shape(network.input_shape)
+        box = perturbation.bounding_box(x0, domain)
+        _check_bounded(box)
         derived = {
             "x0": x0,
             "perturbation": perturbation,
@@ -156,7 +159,7 @@ class Query:
             "target_classes": targets,
             "rivals": tuple(i for i in range(count) if i not in targets) if self.targets.winning else (reference,),
             "input_domain": domain,
-            "box": perturbation.bounding_box(x0, domain),
+            "box": box,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -219,3 +222,12 @@ def _check_domain(x0: Array, domain: Bounds) -> None:
         f"The input has values from {x0.min():.6g} to {x0.max():.6g}; entry {entry} is {x0[entry]:.6g}, outside the "
         f"model's domain [{domain.lower[entry]:.6g}, {domain.upper[entry]:.6g}]. {hint}"
     )
+
+
+def _check_bounded(box: Bounds) -> None:
+    endless = ~np.isfinite(box.magnitude)
+    if np.any(endless):
+        raise InputError(
+            f"There are no finite bounds for entry {int(np.argmax(endless))} of the input; "
+            "give a domain or a perturbation set that has some."
+        )

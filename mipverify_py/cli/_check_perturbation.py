@@ -41,6 +41,10 @@ def perturbation_pairs(a: Arguments) -> tuple[tuple[bool, str], ...]:
             f"--perturbation linf contradicts --norm {a.norm}; leave one of them out.",
         ),
         (
+            name == "sparse" and a.eps is not None and a.norm != "linf",
+            f"--perturbation sparse measures --eps in L-infinity; leave out --norm {a.norm}.",
+        ),
+        (
             name in PERTURBATIONS and name not in _WITH_EPS and a.eps is not None,
             f"--eps is no part of --perturbation {name}; leave it out: it asks for the nearest example.",
         ),

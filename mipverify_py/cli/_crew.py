@@ -29,7 +29,7 @@ WAIT_SECONDS = 0.2
 """How often the run looks whether Ctrl-C was pressed."""
 
 LAST_WORDS_SECONDS = 5.0
-"""How long an interrupted worker may take to hand over its bracket: what unfinished trees show takes it some seconds."""
+"""How long an interrupted worker may take to hand over its bracket: to see what unfinished trees show takes seconds."""
 
 DEATHS = 2
 """So many workers may die over one image: the second may have had more memory than the first."""

@@ -65,9 +65,7 @@ class Questions:
     def __getitem__(self, place: Place) -> Query:
         """The query about one place; raises InputError, naming the image, if it makes no sense for it."""
         if isinstance(place, ClassOf):
-            return replace(
-                self[place.index], targets=Targets.only(place.target, winning=self.arguments.target_wins)
-            )
+            return replace(self[place.index], targets=Targets.only(place.target, winning=self.arguments.target_wins))
         a, index = self.arguments, place
         try:
             return Query(

@@ -123,6 +123,8 @@ def _prove_radius(search: Search) -> None:
         bounds: NetworkBounds = linear_bounds(query.network, box)
         if np.all(margin_bounds(query, bounds, query.target_classes).upper < query.margin):
             low = middle
+            if search.proven is None or low > search.proven:
+                search.proof = None  # one of a smaller radius
             search.prove(low)
         else:
             high = middle

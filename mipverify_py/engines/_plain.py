@@ -20,7 +20,7 @@ ROOM = 1e-9
 
 
 def prove_plainly(search: Search) -> bool:
-    """Answers a query for feasibility if linear bounds with CROWN's slopes exclude every target; otherwise does nothing.
+    """Answers a query for feasibility if linear bounds with CROWN's slopes exclude every target, or does nothing.
 
     Takes some milliseconds, so it comes before the attack. The proof has a tree of one node per target.
     """

@@ -32,6 +32,7 @@ from mipverify_py._parametric import Parameters
 from onnx_models import Array, DenseMap, NetworkBuilder
 from onnx_models.errors import InputError
 from tests.helpers.networks import random_network
+from tests.helpers.norms import half_space
 from tests.helpers.parametric import Images, largest_image_margin, nearest_image
 from tests.helpers.queries import ROUNDING, assert_matches, line_classifier
 
@@ -43,6 +44,7 @@ SETS = {
     "contrast": lambda: Contrast(0.2, 1.7),
     "inverted": lambda: Contrast(-0.5, 0.9),
     "both": lambda: BrightnessContrast((-0.3, 0.4), (0.3, 1.5)),
+    "flatter": lambda: BrightnessContrast((-0.1, 0.1), (0.3, 0.9)),
 }
 
 
@@ -166,6 +168,16 @@ def test_images_beyond_the_domain_are_no_members() -> None:
         Query(network, x0, Brightness(0.8, 2.0))
 
 
+@pytest.mark.parametrize("name", SETS)
+def test_a_domain_may_be_open_on_a_side(name: str) -> None:
+    """As if the missing bound were one that no image reaches."""
+    wide = _question(3, name, wide=True)
+    far = Bounds(wide.input_domain.lower, np.full(wide.x0.size, np.inf))
+    result, expected = verify(replace(wide, domain=far)), verify(wide)
+    assert result.verdict is expected.verdict
+    assert_matches(result, nearest_image(wide, _images(wide)))
+
+
 def test_a_witness_is_the_exact_image_of_its_parameters() -> None:
     query = Query(line_classifier(bias=-0.7), np.array([0.1]), Brightness(0.0, 1.0))
     witness = verify(query).witness
@@ -184,6 +196,21 @@ def test_rounding_decides_membership_exactly() -> None:
     edge = known.project(np.array([2.0]), known.identity, known.ranges)
     assert known.contains(edge, known.identity) and not known.contains(np.nextafter(edge, 2.0), known.identity)
     assert known.contains(below, known.identity)
+
+
+def test_the_nearest_image_need_not_lie_on_the_way_to_the_original() -> None:
+    """Every image counts; none has the original's contrast 1. 0.9 x0 + 0.05 is nearest, 0.9 x0 twice as far."""
+    query = Query(half_space(np.zeros(2), 1.0), np.array([0.0, 1.0]), SETS["flatter"](), label=0)
+    result = verify(query)
+    assert_matches(result, 0.05)
+
+
+def test_a_contrast_that_the_brightness_at_hand_cannot_make_up_for_is_reduced() -> None:
+    """A solver's contrast may be too large by its tolerance; as brightness is 0 here, the brightest pixel decides."""
+    query = Query(half_space(np.ones(2), -1.0), np.array([0.25, 0.75]), BrightnessContrast((0.0, 0.0), (0.5, 2.0)))
+    known = _parameters(query)
+    edge = known.project(np.array([4 / 3 + 1e-7, 0.0]), known.identity, known.ranges)
+    assert known.contains(edge, known.identity) and edge[0] == pytest.approx(4 / 3, abs=1e-15) and edge[1] == 0.0
 
 
 def test_progress_is_told_in_distances_of_images() -> None:

@@ -26,6 +26,7 @@ from mipverify_py import (
     verify,
 )
 from mipverify_py._search import Search
+from mipverify_py.cli._claim import unsupported
 from mipverify_py.engines import _mip, _mixed
 from onnx_models.errors import BackendAbilityError, BackendLimitError, InputError
 from tests.helpers.norms import dense_network, exact_norm_distance, half_space
@@ -170,6 +171,20 @@ def test_the_largest_margin_in_a_ball(norm: Norm, backends: tuple[str, str], see
         assert result.upper >= max(other.lower or -np.inf for other in found) - 1e-6
     box = verify(Query(network, x0, LinfBall(0.3), Objective.WORST))
     assert box.upper is not None and found[0].lower is not None and found[0].lower <= box.upper
+
+
+def test_a_proof_shows_no_less_than_the_result_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """24/32 of the distance in L2, a step of the bisection over linear bounds, is 5e-6 of it below that in L-infinity.
+
+    The native engine proves less, since it stops 1e-5 below the distance.
+    """
+    share = 0.75**2 * (1.0 + 1e-5)
+    slope = (share + np.sqrt(2.0 * share - 1.0)) / (1.0 - share)  # (1 + b**2) / (1 + b)**2 is the share
+    monkeypatch.setattr(_mip, "_solve", lambda _search, _encoding: None)
+    query = Query(half_space(np.array([1.0, slope]), -2.0), np.full(2, 0.25), norm=Norm.L2)
+    result = verify(query)
+    assert result.evidence is Evidence.REPROVED and result.lower is not None
+    assert result.proof is None or unsupported(query, result, result.proof) == ""
 
 
 @OTHERS

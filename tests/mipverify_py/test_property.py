@@ -127,6 +127,12 @@ def test_rounding_and_strictness_never_decide(formulas: list[str], status: Prope
     assert (result.status, result.stop_reason) == (status, reason)
 
 
+def test_coefficients_below_the_smallest_float_keep_their_sign() -> None:
+    """Y_0 is 0.5, so nothing is above 0; an enclosure of Y_0 reaches beyond 0.5."""
+    prop = stated(1, 1, "(= X_0 0.5)", "(> (* 1e-400 (- Y_0 0.5)) 0)")
+    assert verify_property(identity(), prop).status is not PropertyStatus.SAT
+
+
 def test_an_input_pinned_to_a_decimal_has_that_very_value() -> None:
     prop = stated(2, 2, "(= X_0 0.1)", "(>= X_1 0)", "(<= X_1 1)", "(= Y_0 0.1)", "(>= Y_1 0.5)")
     result = verify_property(identity(2), prop)
@@ -216,6 +222,25 @@ def test_ctrl_c_leaves_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "linear_bounds", interrupt)
     result = verify_property(identity(), stated(1, 1, "(>= X_0 0)", "(<= X_0 1)", "(>= Y_0 2)"))
     assert (result.status, result.stop_reason) == (PropertyStatus.UNKNOWN, StopReason.INTERRUPTED)
+
+
+def test_ctrl_c_in_a_later_case_is_told_although_an_earlier_one_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    original, calls = module.verify, []
+
+    def interrupted(query: Query, options: Options) -> Result:
+        calls.append(query)
+        result = original(query, options)
+        stop = StopReason.NUMERICAL if len(calls) == 1 else StopReason.INTERRUPTED
+        return replace(result, verdict=Verdict.UNKNOWN, stop_reason=stop)
+
+    monkeypatch.setattr(module, "verify", interrupted)
+    boxes = "(or (and (>= X_0 0) (<= X_0 1)) (and (>= X_0 0.1) (<= X_0 1)))"
+    builder = NetworkBuilder((2,))  # |x - y| as two ReLUs, of which linear bounds see too much
+    hidden = builder.relu(builder.affine([0], [DenseMap(np.array([[1.0, -1.0], [-1.0, 1.0]]))]))
+    network = builder.build(builder.affine([hidden], [DenseMap(np.ones((1, 2)))]))
+    result = verify_property(network, stated(2, 1, boxes, "(>= X_1 0)", "(<= X_1 1)", "(>= Y_0 1.1)"))
+    assert len(calls) == 2 and result.status is PropertyStatus.UNKNOWN
+    assert result.stop_reason is StopReason.INTERRUPTED
 
 
 def test_the_time_limit_counts_for_all_cases_together() -> None:

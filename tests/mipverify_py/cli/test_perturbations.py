@@ -154,6 +154,10 @@ MISTAKES = {
     "box without files": ("--perturbation box", "--perturbation box needs --box-lower and --box-upper"),
     "box file missing": ("--perturbation box --box-lower no.npy --box-upper x.npy", "--box-lower no.npy: there is no"),
     "sparse without pixels": ("--perturbation sparse", "--perturbation sparse needs --max-pixels"),
+    "sparse with a radius in another norm": (
+        "--perturbation sparse --max-pixels 1 --eps 1 --norm l2",
+        "--perturbation sparse measures --eps in L-infinity; leave out --norm l2",
+    ),
     "no pixels": ("--perturbation sparse --max-pixels 0", "0 is not allowed; it must be at least 1"),
     "brightness without ranges": ("--perturbation brightness", "needs --brightness or --contrast"),
     "brightness backwards": ("--perturbation brightness --brightness 1,0", "LOW at most HIGH"),

@@ -258,7 +258,8 @@ class TestReopen:
         advanced(search)
         first = search.tree
         search.reopen([0])
-        assert search.status is Status.OPEN and search.tree is not first and len(search.tree.stages) == 1
+        assert search.status is Status.OPEN and search.tree is not first and len(search.tree.nodes) == 1
+        assert [stage.region for stage in search.tree.stages] == [problem.box, box]
         advanced(search)
         assert search.status is Status.PROVED and failures(problem, search.tree) == []
 

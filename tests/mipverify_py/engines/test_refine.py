@@ -164,7 +164,7 @@ def test_the_graph_has_the_network_s_maps_both_ways(family: str, seed: int) -> N
 def test_the_engine_answers_alike_with_limits(engine: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits are sought at once and again a little later, while the box shrinks; the proof of it all holds."""
     monkeypatch.setattr(_native, "EFFORTS", (Effort(1, 8, 1e9), Effort(10, 64, 1e9)))
-    query = random_query(deep_network(seed, (3, 4, 4, 4, 3)), seed)
+    query = random_query(deep_network(seed, (3, 3, 2, 2, 3)), seed)
     result = verify(query, Options(engine=engine))
     assert_matches(result, exact_distance(query))
     if result.proof is not None:
