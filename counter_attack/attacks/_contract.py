@@ -111,6 +111,8 @@ class Attack(ABC):
     norm: Norm = Norm.LINF
 
     def __post_init__(self) -> None:
+        if not isinstance(self.norm, Norm):
+            raise InputError(f"The norm of {self.name} has to be a Norm, such as Norm.LINF; got {self.norm!r}.")
         if self.norm not in self.norms:
             able = ", ".join(norm.value for norm in self.norms)
             raise InputError(f"The attack {self.name} does not work in {self.norm.value}; it does in {able}.")

@@ -16,9 +16,14 @@ from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
     from counter_attack.attacks._contract import Budget
+
+
+FURTHEST = 1e-9
+"""Share of its distance by which a point on the boundary may be moved on to stay adversarial; see `check`."""
 
 
 class SpentError(Exception):
@@ -77,14 +82,12 @@ class AttackProblem:
 
         points = _inputs(model, x)
         self.classifier = Classifier.of(model, shape=points.shape[1:])
-        self.norm, self.seed, self.generator = norm, seed, torch.Generator().manual_seed(seed)
+        self.norm, self.seed, self.generator = norm, seed, _generator(seed)
         device = self.classifier.device
         rows = points.reshape(len(points), -1)
         low, high = _domain(domain, rows)
         self.x, self.lower, self.upper = (torch.from_numpy(a.copy()).to(device) for a in (rows, low, high))
-        with torch.no_grad():
-            logits = self.classifier.logits(self.x)
-        _check_logits(logits, len(rows))
+        logits = _first_logits(self.classifier, self.x)
         self._first = logits
         self.reference = _labels(label, logits)
         self.is_target = _targets(targets, self.reference, logits.shape[1])
@@ -102,6 +105,11 @@ class AttackProblem:
         """Sets the budget; `started` is when it began to count, as `time.monotonic` has it."""
         self._most = budget.calls
         self._deadline = None if budget.seconds is None else started + budget.seconds
+
+    @property
+    def deadline(self) -> float | None:
+        """Value of `time.monotonic()` at which the time is used up, or None."""
+        return self._deadline
 
     def start(self) -> None:
         """Looks at the inputs themselves: those that the model gets wrong have distance 0."""
@@ -193,15 +201,26 @@ class AttackProblem:
         return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.x.device)
 
     def check(self) -> Check:
-        """Tests the closest successes anew, each input in a batch of its own size, and measures them with numpy."""
+        """Tests the closest successes anew, side by side, and measures them with numpy.
+
+        A point on the boundary may lose by rounding when it is evaluated beside other points than before. It is then
+        moved away from its input, by shares of its distance that double up to `FURTHEST`, until it is adversarial.
+        """
         import torch
 
         kept = torch.isfinite(self.best_distance)
-        with torch.no_grad():
-            logits = self.classifier.logits(self.clip(self.best))
-            margin = self.margin(logits)
-        success = (kept & (margin >= 0)).cpu().numpy()
-        rows = self.clip(self.best).cpu().numpy()
+        points, share = self.clip(self.best), torch.finfo(torch.float64).eps
+        while True:
+            with torch.no_grad():
+                logits = self.classifier.logits(points)
+                margin = self.margin(logits)
+            lost = kept & ~(margin >= 0)
+            if share > FURTHEST or not bool(lost.any()):
+                break
+            further = self.clip(self.best + share * (self.best - self.x))
+            points, share = torch.where(lost[:, None], further, points), 2 * share
+        success = (kept & ~lost).cpu().numpy()
+        rows = points.cpu().numpy()
         distance = distances(rows, self.x.cpu().numpy(), self.norm)
         return Check(
             success=success,
@@ -236,7 +255,10 @@ class AttackProblem:
 
 def _inputs(model: Any, x: ArrayLike) -> Array:
     """x as a batch of shape (N, *shape), float64."""
-    points = np.asarray(x, dtype=np.float64)
+    try:
+        points = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"The inputs have to be an array of numbers; got {type(x).__name__}.") from None
     shape: tuple[int, ...] | None = getattr(model, "shape", None) or getattr(model, "input_shape", None)
     if isinstance(shape, tuple):
         size = int(np.prod(shape))
@@ -261,7 +283,7 @@ def _shapes(count: int, shape: tuple[int, ...]) -> set[tuple[int, ...]]:
 def _domain(domain: tuple[ArrayLike, ArrayLike], rows: Array) -> tuple[Array, Array]:
     try:
         low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64).ravel(), rows.shape[1:]) for end in domain)
-    except ValueError:
+    except (TypeError, ValueError):
         raise InputError(f"The domain needs two numbers, or two arrays of {rows.shape[1]} entries.") from None
     if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high)) and np.all(low <= high)):
         raise InputError("The domain has to have finite ends, the lower ones at most the upper ones.")
@@ -275,11 +297,31 @@ def _domain(domain: tuple[ArrayLike, ArrayLike], rows: Array) -> tuple[Array, Ar
     return np.array(low), np.array(high)
 
 
-def _check_logits(logits: Tensor, count: int) -> None:
-    if logits.ndim != 2 or len(logits) != count or logits.shape[1] < 2:
-        raise InputError(
-            f"The model gives shape {tuple(logits.shape)} for {count} inputs; expected ({count}, classes)."
-        )
+def _generator(seed: Any) -> torch.Generator:
+    import torch
+
+    if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
+        raise InputError(f"The seed has to be a whole number of 64 bits; got {seed!r}.")
+    return torch.Generator().manual_seed(int(seed))
+
+
+def _first_logits(classifier: Classifier, x: Tensor) -> Tensor:
+    """Logits of the inputs; what comes from the model is looked at here, once."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            logits: Any = classifier.logits(x)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"The model does not take inputs of shape {(len(x), *classifier.shape)}: {reason}") from error
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"The model gives {given} for {len(x)} inputs; expected logits ({len(x)}, classes).")
+    if not bool(torch.isfinite(logits).all()):
+        raise InputError("The model gives logits that are not finite numbers for these inputs.")
+    found: Tensor = logits
+    return found
 
 
 def _labels(label: ArrayLike | None, logits: Tensor) -> Tensor:

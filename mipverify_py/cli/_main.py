@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -35,25 +35,35 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF
 
 def main() -> None:
     """The command `verify`: runs on the process's arguments and exits."""
+    start("verify", run)
+
+
+def start(program: str, run: Callable[[Sequence[str]], int]) -> None:
+    """Runs a command on the process's arguments, tells its mistakes under the name `program`, and exits."""
     if sys.stderr is None:  # the caller closed it
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end of the process
     if sys.stdout is None:
-        complain("stdout is closed, so results have nowhere to go.")
+        complain("stdout is closed, so results have nowhere to go.", program)
         sys.exit(ExitCode.USAGE)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs `verify` with these arguments and gives its exit code; everything it says goes to stdout and stderr."""
+    return guarded("verify", lambda: _run(list(arguments)))
+
+
+def guarded(program: str, action: Callable[[], int]) -> int:
+    """The exit code of an action, or the one that says how it failed; the message names `program`."""
     try:
-        code = _run(list(arguments))
+        code = action()
         sys.stdout.flush()  # what cannot be written must be known while the exit code is still ours to choose
         return code
     except typer.TyperException as error:
-        complain(error.format_message())
+        complain(error.format_message(), program)
         return ExitCode.USAGE
     except KeyboardInterrupt:
-        complain("interrupted")
+        complain("interrupted", program)
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         _give_up_stdout()
@@ -63,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001 - what is left is a bug, and Python's code 1 would read "adversarial"
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
             _give_up_stdout()
-            complain(f"the output cannot be written ({error.strerror}).")
+            complain(f"the output cannot be written ({error.strerror}).", program)
             return ExitCode.USAGE
         with contextlib.suppress(OSError):
             traceback.print_exc()

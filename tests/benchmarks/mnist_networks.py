@@ -1,13 +1,15 @@
-"""The six MNIST networks of the comparisons, trained on first use: `python -m tests.benchmarks.mnist_networks`.
+"""The MNIST networks of the comparisons, trained on first use: `python -m tests.benchmarks.mnist_networks`.
 
     A   784-100-10, dense
     B   convolution to 4 channels, 5 x 5, stride 3 (256 units), dense output
     C   convolution to 8 channels, 5 x 5, stride 4 (288 units), dense output
 
 each once with standard training and once with adversarial training (Madry et al., 2018: projected gradient ascent,
-radius 0.05). They learn from rows 2000 to 9999 of the MNIST test set, so that rows 0 to 1999 are new to them. Files
-live outside the repository, in ~/.cache/mipverify-py/benchmarks or the folder that MIPVERIFY_CACHE names; another
-recipe makes other files. One thread and fixed seeds: the same versions on the same machine give the same files.
+radius 0.05), and once more towards few unstable ReLUs (method relu of `counter_attack.training`, pruned); these,
+`A-relu` and so on, take part where they are named. All learn from rows 2000 to 9999 of the MNIST test set, so that rows
+0 to 1999 are new to them. Files live outside the repository, in ~/.cache/mipverify-py/benchmarks or the folder that
+MIPVERIFY_CACHE names; another recipe makes other files. One thread and fixed seeds: the same versions on the same
+machine give the same files.
 
     python -m tests.benchmarks.mnist_networks [--networks A-standard,B-standard]
 """
@@ -26,6 +28,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from counter_attack.training import Job, Recipe, preset, read_training_data, train
 from mipverify_py.data import DataSet, read_digits, read_mnist
 from onnx_models import ReluNetwork, load_onnx
 from onnx_models.errors import InputError
@@ -42,6 +45,7 @@ ACCURACY = (0.85, 0.97)
 """What small networks trained on 8,000 images reach; anything else means that training went wrong."""
 
 NAMES = tuple(f"{shape}-{training}" for shape in "ABC" for training in ("standard", "adversarial"))
+RELU_NAMES = ("A-relu", "B-relu", "C-relu")
 BATCH, LEARNING_RATE = 64, 1e-3
 EPOCHS = {"A": 20, "B": 30, "C": 30}
 EPS, STEPS, STEP = 0.05, 7, 0.0125
@@ -52,7 +56,7 @@ class Subject(NamedTuple):
     """A network to measure, with the images that it is asked about.
 
     Attributes:
-        name: one of `NAMES`, `zoo:` and a model of the zoo, or the path of an ONNX model for MNIST.
+        name: one of `NAMES` or `RELU_NAMES`, `zoo:` and a model of the zoo, or the path of an ONNX model for MNIST.
         path: the ONNX file.
     """
 
@@ -69,13 +73,15 @@ def load(name: str) -> ReluNetwork:
 
 def path(name: str) -> Path:
     """The ONNX file of that network, trained first if it is not there yet; raises InputError for unknown names."""
-    if name not in NAMES:
-        raise InputError(f"Network {name!r} is unknown; choose one of {', '.join(NAMES)}.")
-    recipe = hashlib.sha256(RECIPE.encode()).hexdigest()[:8]
+    if name not in NAMES + RELU_NAMES:
+        raise InputError(f"Network {name!r} is unknown; choose one of {', '.join(NAMES + RELU_NAMES)}.")
+    by_relu = name in RELU_NAMES
+    words = f"{RECIPE}; {_relu_recipe(name[0])}" if by_relu else RECIPE
+    recipe = hashlib.sha256(words.encode()).hexdigest()[:8]
     file = cache_folder() / f"{name}-{recipe}.onnx"
     if not file.is_file():
         print(f"Training {name}, once, into {file}", file=sys.stderr)
-        data = _to_onnx(_train(name), name)
+        data = _relu_trained(name[0]) if by_relu else _to_onnx(_train(name), name)
         file.parent.mkdir(parents=True, exist_ok=True)
         # Written whole or not at all: two scripts may train the same network at the same time.
         with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
@@ -90,9 +96,10 @@ def subject(name: str) -> Subject:
     if name.startswith("zoo:"):
         model = name.removeprefix("zoo:")
         return Subject(name, zoo_path(model), load_zoo(model), read_digits())
-    file = path(name) if name in NAMES else Path(name)
+    file = path(name) if name in NAMES + RELU_NAMES else Path(name)
     if file.suffix != ".onnx":
-        raise InputError(f"{name!r} is none of {', '.join(NAMES)}, and neither zoo:NAME nor the path of an ONNX file.")
+        names = ", ".join(NAMES + RELU_NAMES)
+        raise InputError(f"{name!r} is none of {names}, and neither zoo:NAME nor the path of an ONNX file.")
     return Subject(name, file, load_onnx(file), _mnist())
 
 
@@ -152,6 +159,19 @@ def _train(name: str) -> nn.Sequential:
     return module
 
 
+def _relu_recipe(shape: str) -> Recipe:
+    """The published weights of the losses and the published pruning, with the short schedule of the other networks."""
+    schedule = {"epochs": EPOCHS[shape], "learning_rate": LEARNING_RATE, "batch_size": BATCH}
+    attack = {"eps": EPS, "attack_iterations": STEPS, "attack_step": STEP / EPS}
+    return preset("mnist", "relu", translation=0.0, rotation=0.0, **schedule, **attack)
+
+
+def _relu_trained(shape: str) -> bytes:
+    """The ONNX model, with masked ReLUs."""
+    data = read_training_data("mnist", MNIST, split=(TEST_ROWS, len(_mnist())))
+    return train(Job(data, shape, _relu_recipe(shape))).onnx
+
+
 def _attacked(
     module: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
@@ -209,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.table import Table
 
     parser = argparse.ArgumentParser(description="The MNIST networks of the comparisons.")
-    parser.add_argument("--networks", default=",".join(NAMES), help="comma list, default all six")
+    parser.add_argument("--networks", default=",".join(NAMES), help="comma list, default all but those with relu")
     options = parser.parse_args(arguments)
     table, wrong = Table(title=f"Accuracy on MNIST test rows 0 to {TEST_ROWS - 1}"), 0
     for heading in ("network", "ReLUs", "accuracy", "digest", "file"):

@@ -312,6 +312,17 @@ def test_a_network_is_trained_once_and_kept_where_asked(
     assert mnist_networks.accuracy(mnist_networks.load("B-adversarial"), data) > 0.5
 
 
+@pytest.mark.slow
+def test_a_relu_trained_network_has_masked_units(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIPVERIFY_CACHE", str(tmp_path))
+    monkeypatch.setattr(mnist_networks, "EPOCHS", {"B": 1})
+    network = mnist_networks.load("B-relu")
+    assert network.relu_count < 256
+    assert mnist_networks.accuracy(network, mnist_networks.read_mnist(mnist_networks.MNIST)) > 0.5
+
+
 @pytest.mark.parametrize("name", ["D-standard", "A", "no/such.model"])
 def test_unknown_networks_are_named(name: str) -> None:
     with pytest.raises(InputError, match="A-standard"):
