@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from onnx_models import ReluNetwork, to_torch
 from onnx_models.errors import InputError
@@ -63,7 +63,10 @@ class Classifier:
             raise InputError(f"Expected a ReluNetwork, a torch module or a Classifier, got {type(model).__name__}.")
         if shape is None:
             raise InputError("A torch module does not tell the shape of its input; give it as `shape`.")
-        module = copy.deepcopy(model).double().to(place).eval().requires_grad_(requires_grad=False)
+        # The networks that modules were made from are immutable and shared: what an ONNX file leaves in them has no copy.
+        parts = [getattr(part, "network", None) for part in model.modules()]
+        networks: dict[int, Any] = {id(part): part for part in parts if isinstance(part, ReluNetwork)}
+        module = copy.deepcopy(model, networks).double().to(place).eval().requires_grad_(requires_grad=False)
         return cls(module, tuple(int(s) for s in shape), place)
 
     @property

@@ -7,6 +7,7 @@
 >>> drop_one(result.table, exact)                                                           # doctest: +SKIP
 """
 
+from counter_attack.pool._finish import FINISH, finish_pool
 from counter_attack.pool._pool import Pool, PoolProgress, PoolResult
 from counter_attack.pool._quality import EIGHT_BIT, Quality, quality
 from counter_attack.pool._statistics import (
@@ -26,6 +27,7 @@ from counter_attack.pool._table import Closest, DistanceTable
 
 __all__ = [
     "EIGHT_BIT",
+    "FINISH",
     "LARGEST_POOL",
     "BestPool",
     "Closest",
@@ -41,6 +43,7 @@ __all__ = [
     "best_by_size",
     "drop_one",
     "every_subset",
+    "finish_pool",
     "quality",
     "ranking",
     "wins",
