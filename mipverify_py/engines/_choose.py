@@ -16,6 +16,9 @@ WIDE_FIELD = 100
 There a dense linear program is slow, and first-order steps do well. Smaller receptive fields go to branch and cut,
 whose bounds are exact."""
 
+MANY_UNITS = 400
+"""So do networks with more unstable units: 1,300 of WK17a's allow one linear program a second, or a hundred nodes."""
+
 
 class Searches:
     """Opens searches for the targets of one problem, and moves what they share to a smaller box."""
@@ -40,4 +43,5 @@ def _suits_duals(problem: Problem) -> bool:
     if not problem.layers:
         return False
     first = problem.layers[0]
-    return first.affine_in_input and first.weight.nnz > WIDE_FIELD * first.size
+    wide = first.affine_in_input and first.weight.nnz > WIDE_FIELD * first.size
+    return wide or problem.unit_count > MANY_UNITS

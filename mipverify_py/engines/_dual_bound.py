@@ -23,8 +23,8 @@ SLACK = 1e-9
 The outward-rounded replay needs 1e-13 to 1e-11 of it."""
 
 
-BATCH = 64
-"""Nodes bounded together on a CPU: enough to hide what a torch call costs, small enough for the cache."""
+BATCH = 32
+"""Nodes bounded together on a CPU. Fewer share planes better, more hide better what a torch call costs."""
 
 DEVICE_BATCH = 4096
 """The same on a GPU, if its memory allows."""
@@ -57,7 +57,7 @@ class Batch:
         """Which units are neither split nor stable, shape (B, units)."""
         return (self.signs == 0) & (self.lower < 0) & (self.upper > 0)
 
-    def rows(self, which: Tensor) -> Batch:
+    def rows(self, which: Tensor | slice) -> Batch:
         """Some of the nodes."""
         parts = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "mu"}
         return Batch(**parts, mu={k: m[which] for k, m in self.mu.items()})
@@ -83,7 +83,7 @@ class Bounded:
     batch: Batch
     point: Tensor
 
-    def rows(self, which: Tensor) -> Bounded:
+    def rows(self, which: Tensor | slice) -> Bounded:
         """Some of the nodes."""
         parts = {f.name: getattr(self, f.name)[which] for f in fields(self) if f.name != "batch"}
         return Bounded(**parts, batch=self.batch.rows(which))

@@ -63,7 +63,7 @@ class Branching:
         beta = lower.new_zeros(len(lower), 2)
         if not lower.numel():
             return Choice(torch.full_like(beta[:, 0], -1, dtype=torch.int64), beta, beta[:, 0] == 0)
-        score = self._gaps(bounded, lower, upper)
+        score = self.gaps(bounded, lower, upper)
         convex = bounded.pulled > 0
         settled = ~((score >= 0) & convex).any(1)
         if len(self._bounder.layers) == 1:
@@ -75,7 +75,7 @@ class Branching:
         best, unit = score.max(1)
         return Choice(unit.where(best >= 0, torch.full_like(unit, -1)), beta, settled)
 
-    def _gaps(self, bounded: Bounded, lower: Tensor, upper: Tensor) -> Tensor:
+    def gaps(self, bounded: Bounded, lower: Tensor, upper: Tensor) -> Tensor:
         """|A| times the relaxation's gap at the averaged maximiser, -1 for units that are not free."""
         import torch
 

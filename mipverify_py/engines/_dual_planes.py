@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -63,6 +64,12 @@ class LayerPlanes:
         self._pool = _Pool(zeros(len(units), 0, weight.shape[1]), zeros(len(units), 0), none, none)
         self._separations = 0
 
+    def copy(self) -> LayerPlanes:
+        """Planes that start as these; from then on neither sees what the other adds."""
+        twin = copy.copy(self)
+        twin._pool = replace(self._pool, numbers=self._pool.numbers.copy())  # the one array that is written to
+        return twin
+
     @property
     def coefficients(self) -> Tensor:
         """C on the receptive fields, shape (K, P, f)."""
@@ -102,14 +109,14 @@ class LayerPlanes:
         self._middle, self._radius = 0.5 * (low + high), 0.5 * (high - low)
         self._pool = replace(self._pool, offset=self._offsets(self.coefficients))
 
-    def _offsets(self, coefficients: Tensor) -> Tensor:
+    def _offsets(self, coefficients: Tensor, which: Tensor | slice = slice(None)) -> Tensor:
         """D = max over the box of max(0, w.x + b) - C.x = max(max of -C.x, max of (w - C).x + b)."""
         import torch
 
-        rest = self.weight[:, None] - coefficients
-        middle, radius = self._middle[:, :, None], self._radius[:, :, None]
+        rest = self.weight[which][:, None] - coefficients
+        middle, radius = self._middle[which][:, :, None], self._radius[which][:, :, None]
         idle = (coefficients.abs() @ radius - coefficients @ middle)[:, :, 0]
-        busy = (rest @ middle + rest.abs() @ radius)[:, :, 0] + self.bias[:, None]
+        busy = (rest @ middle + rest.abs() @ radius)[:, :, 0] + self.bias[which][:, None]
         return torch.maximum(idle, busy)
 
     def values(self, x: Tensor) -> Tensor:
@@ -137,29 +144,30 @@ class LayerPlanes:
         index = self._gather[:, None].expand_as(self.coefficients)
         return whole.scatter_add_(2, index, self.coefficients * self._mask[:, None])
 
-    def separate(self, x: Tensor) -> Tensor:
-        """The facet of every unit's hull that is lowest at one input x, shape (K, f); 0 where the unit is stable.
+    def separate(self, x: Tensor, which: Tensor | slice = slice(None)) -> Tensor:
+        """The facet of a unit's hull that is lowest at one input x, shape (units in `which`, f); 0 for stable units.
 
-        Sorted by (x_i - L'_i) / (U'_i - L'_i), with L' the end of the box at which w_i x_i is least, inputs join the
-        set I while l(I) >= 0; the next one, h, gets the slope l(I) / (U'_h - L'_h) (Anderson et al., 2020,
-        proposition 2).
+        `which` are positions among the units. Sorted by (x_i - L'_i) / (U'_i - L'_i), with L' the end of the box at
+        which w_i x_i is least, inputs join the set I while l(I) >= 0; the next one, h, gets the slope
+        l(I) / (U'_h - L'_h) (Anderson et al., 2020, proposition 2).
         """
         import torch
 
-        at = x[None].expand(len(self.units), -1) if self._gather is None else x[self._gather]
-        positive = self.weight >= 0
-        least, width = self._low.where(positive, self._high), self._high - self._low
+        weight, low, high = self.weight[which], self._low[which], self._high[which]
+        at = x[None].expand(len(weight), -1) if self._gather is None else x[self._gather[which]]
+        positive = weight >= 0
+        least, width = low.where(positive, high), high - low
         signed = width.where(positive, -width)
-        live = (width > 0) & (self.weight != 0)
+        live = (width > 0) & (weight != 0)
         share = ((at - least) / signed.where(live, torch.ones_like(signed))).where(live, torch.full_like(at, 2.0))
         order = share.argsort(dim=1, stable=True)
-        gain = (self.weight * signed).where(live, torch.zeros_like(signed))
-        top = self.bias + (self.weight * self._middle + self.weight.abs() * self._radius).sum(1)
+        gain = (weight * signed).where(live, torch.zeros_like(signed))
+        top = self.bias[which] + (weight * self._middle[which] + weight.abs() * self._radius[which]).sum(1)
         left = top[:, None] - gain.gather(1, order).cumsum(1)
         negative = left < 0
         last = negative.to(torch.int8).argmax(1, keepdim=True)
         before = torch.arange(at.shape[1], device=at.device)[None] < last
-        chosen = self.weight.gather(1, order) * before
+        chosen = weight.gather(1, order) * before
         rest = left.gather(1, (last - 1).clamp(min=0)).where(last > 0, top[:, None])
         slope = rest / signed.gather(1, order.gather(1, last)).where(
             live.gather(1, order.gather(1, last)), torch.ones_like(rest)
@@ -168,33 +176,35 @@ class LayerPlanes:
         found = torch.zeros_like(chosen).scatter_(1, order, chosen)
         return found * (negative.any(1, keepdim=True) & (top[:, None] > 0))
 
-    def add(self, coefficients: Tensor, use: Tensor) -> None:
-        """Adds one plane per unit; when the pool is full the least used one of each unit gives way.
-
-        `use`, shape (K, P), says how much each plane is used now.
-        """
+    def add(self, coefficients: Tensor) -> None:
+        """One more plane for every unit; the pool must have room."""
         import torch
 
         pool, offset = self._pool, self._offsets(coefficients[:, None])
         self._separations += 1
         fresh, born = np.full((len(self.units), 1), -1), np.full((len(self.units), 1), self._separations)
-        if self.count < self.capacity:
-            self._pool = _Pool(
-                torch.cat([pool.coefficients, coefficients[:, None]], 1),
-                torch.cat([pool.offset, offset], 1),
-                np.concatenate([pool.numbers, fresh], 1),
-                np.concatenate([pool.births, born], 1),
-            )
-            return
-        slot = use.argmin(1, keepdim=True)
-        place = slot.cpu().numpy()
+        self._pool = _Pool(
+            torch.cat([pool.coefficients, coefficients[:, None]], 1),
+            torch.cat([pool.offset, offset], 1),
+            np.concatenate([pool.numbers, fresh], 1),
+            np.concatenate([pool.births, born], 1),
+        )
+
+    def replace(self, which: Tensor, coefficients: Tensor, use: Tensor) -> None:
+        """A new plane for each of some units, in place of its least used one.
+
+        `which` are positions among the units, shape (k,); `use`, shape (K, P), says how much each plane is used now.
+        """
+        pool = self._pool
+        self._separations += 1
+        slot = use[which].argmin(1)
+        kept, offset = pool.coefficients.clone(), pool.offset.clone()
+        kept[which, slot] = coefficients
+        offset[which, slot] = self._offsets(coefficients[:, None], which)[:, 0]
         numbers, births = pool.numbers.copy(), pool.births.copy()
-        np.put_along_axis(numbers, place, fresh, 1)
-        np.put_along_axis(births, place, born, 1)
-        rows = torch.arange(len(self.units), device=use.device)
-        kept = pool.coefficients.clone()
-        kept[rows, slot[:, 0]] = coefficients
-        self._pool = _Pool(kept, pool.offset.scatter(1, slot, offset), numbers, births)
+        place = which.cpu().numpy(), slot.cpu().numpy()
+        numbers[place], births[place] = -1, self._separations
+        self._pool = _Pool(kept, offset, numbers, births)
 
     def fitted(self, mu: Tensor, births: Count) -> Tensor:
         """Weights for the planes as they are now: new ones get a tenth, what gave way goes to the line."""

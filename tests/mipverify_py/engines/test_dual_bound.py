@@ -41,7 +41,7 @@ def plane_pools(problem: Problem, row: int, points: Array) -> dict[int, LayerPla
     for planes in pools.values():
         planes.move(problem.box)
         for point in points:
-            planes.add(planes.separate(torch.from_numpy(point)), torch.zeros(planes.offset.shape))
+            planes.add(planes.separate(torch.from_numpy(point)))
     return pools
 
 

@@ -35,8 +35,12 @@ def planes_of(problem: Problem, layer: Layer, capacity: int = 4) -> LayerPlanes:
 def separated(planes: LayerPlanes, points: Array, use: Array | None = None) -> None:
     """Adds the lowest facets at each of the points."""
     for point in points:
-        used = torch.zeros(planes.offset.shape, dtype=torch.float64) if use is None else torch.from_numpy(use)
-        planes.add(planes.separate(torch.from_numpy(point)), used)
+        facets = planes.separate(torch.from_numpy(point))
+        if planes.count < planes.capacity:
+            planes.add(facets)
+        else:
+            used = torch.zeros(planes.offset.shape, dtype=torch.float64) if use is None else torch.from_numpy(use)
+            planes.replace(torch.arange(len(planes.units)), facets, used)
 
 
 def facet_values(w: Array, b: float, box: Bounds, x: Array) -> list[float]:
