@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	fi; \
 	test -x $(BIN)/python || "$$python" -m venv $(VENV)
 	@echo "Installing into $(VENV) (once; some minutes, 2 GB with the CPU build of torch) ..."
-	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs,oracles]'
 	@touch $@
 
 demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model

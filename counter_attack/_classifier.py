@@ -63,7 +63,7 @@ class Classifier:
             raise InputError(f"Expected a ReluNetwork, a torch module or a Classifier, got {type(model).__name__}.")
         if shape is None:
             raise InputError("A torch module does not tell the shape of its input; give it as `shape`.")
-        # The networks that modules were made from are immutable and shared: what an ONNX file leaves in them has no copy.
+        # Networks that modules were made from are immutable, so they are shared; their ONNX sources have no copies.
         parts = [getattr(part, "network", None) for part in model.modules()]
         networks: dict[int, Any] = {id(part): part for part in parts if isinstance(part, ReluNetwork)}
         module = copy.deepcopy(model, networks).double().to(place).eval().requires_grad_(requires_grad=False)

@@ -14,7 +14,6 @@ one line on stderr and exit code 3.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -98,28 +97,23 @@ def _options(
         sys.stdout.write(f"{PROGRAM} {installed('mipverify-py')}\n")
         raise typer.Exit(ExitCode.ANSWERED)
     if context.invoked_subcommand is None:
-        raise typer.TyperException(f"No command is given; choose from {', '.join(present())}.")
+        raise typer.TyperException(f"No command is given; choose from {', '.join(COMMANDS)}.")
 
 
 class _Commands(TyperGroup):
     """Lists the commands by name and line of help, and imports only the one that is run."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return present()
+        return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in present() else None
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name]) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, found, rest = super().resolve_command(ctx, args)
         if found is not None and name is not None:
             found = typer.main.get_command(importlib.import_module(_module(name)).app)
         return name, found, rest
-
-
-def present() -> list[str]:
-    """The commands that this distribution has."""
-    return [name for name in COMMANDS if importlib.util.find_spec(_module(name)) is not None]
 
 
 def _module(name: str) -> str:

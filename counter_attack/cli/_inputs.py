@@ -142,7 +142,8 @@ def named_attacks(
     """The attacks that --attacks and --parameters name, by their names; those of --attacks in that order.
 
     Args:
-        attacks: which; None: all of the set, or pgd without one.
+        attacks: which; None: all of the set, or pgd without one. The full name of a published set or a .toml file,
+            standing alone, means all attacks of that set.
         parameters: "strong", "balanced" or "mip-start", for the data set at hand; these with the data set in their
             name, such as "strong-mnist"; or a .toml file. None: each attack's own defaults.
         data_set: "mnist", "cifar10" or another; see `Opened`.
@@ -156,18 +157,27 @@ def named_attacks(
     from mipverify_py import Norm
     from onnx_models.errors import InputError
 
+    wanted = None if attacks is None else attacks.values
+    if wanted is not None and parameters is None and _is_set(wanted):
+        parameters, wanted = wanted[0], None
     if parameters is None:
         every = {} if norm is None else {"norm": norm}
-        return {name: make_attack(name, **every) for name in (attacks.values if attacks is not None else ("pgd",))}
+        return {name: make_attack(name, **every) for name in wanted or ("pgd",)}
     families = {name.removesuffix("-mnist") for name in SETS if name.endswith("-mnist")}
     if parameters in families and f"{parameters}-{data_set}" not in SETS:
         known = ", ".join(name for name in SETS if name.startswith(f"{parameters}-"))
         raise InputError(f"--parameters {parameters} is not made for these inputs; say which you mean: {known}.")
     name = f"{parameters}-{data_set}" if parameters in families else parameters
     found = parameter_set(name, norm=None if norm is None else Norm(norm))
-    if attacks is None:
+    if wanted is None:
         return found
-    for wanted in attacks.values:
-        if wanted not in found:
-            raise InputError(f"--attacks {wanted}: --parameters {parameters} has {', '.join(found)}.")
-    return {wanted: found[wanted] for wanted in attacks.values}
+    for one in wanted:
+        if one not in found:
+            raise InputError(f"--attacks {one}: --parameters {parameters} has {', '.join(found)}.")
+    return {one: found[one] for one in wanted}
+
+
+def _is_set(names: tuple[str, ...]) -> bool:
+    from counter_attack._parameters import SETS
+
+    return len(names) == 1 and (names[0] in SETS or names[0].endswith(".toml"))

@@ -83,7 +83,8 @@ Attacks = Annotated[
         metavar="NAMES",
         parser=_parse.names,
         rich_help_panel=ATTACKS,
-        help="A comma list such as pgd,fab. Default: all of --parameters, or without that pgd.",
+        help="A comma list such as pgd,fab; or one set, such as balanced-mnist or a .toml file, for all attacks in it. "
+        "Default: all of --parameters, or without that pgd.",
     ),
 ]
 Parameters = Annotated[

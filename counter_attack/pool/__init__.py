@@ -7,7 +7,7 @@
 >>> drop_one(result.table, exact)                                                           # doctest: +SKIP
 """
 
-from counter_attack.pool._finish import FINISH, finish_pool
+from counter_attack.pool._finish import FINISH
 from counter_attack.pool._pool import Pool, PoolProgress, PoolResult
 from counter_attack.pool._quality import EIGHT_BIT, Quality, quality
 from counter_attack.pool._statistics import (
@@ -43,7 +43,6 @@ __all__ = [
     "best_by_size",
     "drop_one",
     "every_subset",
-    "finish_pool",
     "quality",
     "ranking",
     "wins",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from counter_attack._classifier import Classifier
-from counter_attack.attacks import Attack, AttackResult, AttackStop, Budget
+from counter_attack.attacks import Attack, AttackResult, AttackStop, Budget, ExactFinish
+from counter_attack.pool._finish import FINISH, Found
 from counter_attack.pool._table import DistanceTable
 from mipverify_py import Norm
 from onnx_models import Array, ReluNetwork
@@ -29,7 +30,7 @@ class PoolProgress:
     Attributes:
         attack: its name in the pool.
         position: its number, from 0.
-        total: attacks in the pool.
+        total: attacks in the pool, the finishing included.
         result: what it found; None when it begins.
     """
 
@@ -100,13 +101,17 @@ class Pool:
     Attributes:
         attacks: by name, in the order of the run; at least one, all in the same norm.
         progress: called with a `PoolProgress` before and after each attack; None: nobody is told.
+        finish: whether exact local search goes on from the closest examples (see `ExactFinish`; a `ReluNetwork` only).
+            It stands last in the results, as "finish". What it begins with counts as found by it, too: it is never
+            farther than an attack, and fails where all fail.
 
     Raises:
-        InputError: no attack, or different norms.
+        InputError: no attack, different norms, or an attack of the name "finish" beside the finishing.
     """
 
     attacks: Mapping[str, Attack]
     progress: Callable[[PoolProgress], None] | None = None
+    finish: bool = False
 
     def __post_init__(self) -> None:
         norms = {attack.norm.value for attack in self.attacks.values()}
@@ -114,11 +119,18 @@ class Pool:
             raise InputError("A pool needs at least one attack.")
         if len(norms) > 1:
             raise InputError(f"The attacks of a pool share one norm; these are in {', '.join(sorted(norms))}.")
+        if self.finish and FINISH in self.attacks:
+            raise InputError(f"The pool is finished already; give the attack {FINISH!r} another name.")
 
     @property
     def norm(self) -> Norm:
         """The norm that all attacks make small."""
         return next(iter(self.attacks.values())).norm
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attacks in the order of the run, the finishing included."""
+        return (*self.attacks, *([FINISH] if self.finish else []))
 
     def __call__(
         self,
@@ -143,8 +155,9 @@ class Pool:
         results: dict[str, AttackResult] = {}
         interrupted = False
         try:
-            for position, (name, attack) in enumerate(self.attacks.items()):
+            for position, name in enumerate(self.names):
                 self._tell(name, position, None)
+                attack = self.attacks[name] if name in self.attacks else self._finishing(results)
                 result = attack(model, x, label, targets, domain=domain, seed=seed, budget=budget)
                 results[name] = result
                 interrupted = result.stop_reason is AttackStop.INTERRUPTED
@@ -157,6 +170,10 @@ class Pool:
             interrupted = True
         return PoolResult.of(results, interrupted=interrupted)
 
+    def _finishing(self, results: Mapping[str, AttackResult]) -> Attack:
+        points = PoolResult.of(results).adversarial
+        return ExactFinish(norm=self.norm, inner=Found(norm=self.norm, points=points))
+
     def _tell(self, name: str, position: int, result: AttackResult | None) -> None:
         if self.progress is not None:
-            self.progress(PoolProgress(name, position, len(self.attacks), result))
+            self.progress(PoolProgress(name, position, len(self.names), result))

@@ -61,6 +61,19 @@ def plots(distances: pd.DataFrame, folder: Path, *, progress: Callable[[Path], N
     return written
 
 
+def scatter_plot(distances: pd.DataFrame, path: Path) -> None:
+    """Draws attacks' against exact distances, of one data set and attack set, into one PNG file.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    (block,) = blocks(cells(distances))
+    try:
+        _scatter(block).savefig(path, dpi=_DPI)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
 def _panels(block: Block, *, share_y: bool) -> tuple[Figure, list[tuple[Cell, Axes]]]:
     """A figure with a panel per configuration: trainings side by side, architectures one below the other."""
     from matplotlib.figure import Figure

@@ -15,13 +15,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from counter_attack.attacks import Attack, AttackProblem, make_attack
-from counter_attack.attacks._finish import ExactFinish
+from counter_attack.attacks import Attack, ExactFinish, make_attack
+from counter_attack.pool._finish import Found
 from mipverify_py import Options, StopReason, distance
 from onnx_models import Array
 from tests.benchmarks.common import facts, new_table, report, rows, show, words
@@ -52,22 +51,6 @@ class Stage(NamedTuple):
 
     distance: Array
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Found(Attack):
-    """Shows points that were found before, shape (N, n), NaN for none: finishing then need not find them again."""
-
-    name: ClassVar[str] = "found"
-
-    points: Array | None = None
-
-    def run(self, problem: AttackProblem) -> None:
-        import torch
-
-        assert self.points is not None
-        kept = np.flatnonzero(np.isfinite(self.points).all(axis=1))
-        problem.logits(torch.from_numpy(self.points[kept]), torch.from_numpy(kept))
 
 
 def truth(about: Subject, images: Sequence[int], seconds: float) -> Truth:

@@ -1,8 +1,8 @@
 """Writes the lock file: `python tests/checks/lock.py > constraints.txt` (`make lock`).
 
-Prints one `name==version` per distribution that `mipverify-py[all,dev,docs]` needs, directly or not, at the version
-that is installed. Local version labels are dropped: `torch==2.13.0` accepts both the CPU build (2.13.0+cpu) and the
-package index's own. What the index's build of torch adds (CUDA libraries) is pinned by torch itself.
+Prints one `name==version` per distribution that `mipverify-py[all,dev,docs,oracles]` needs, directly or not, at the
+version that is installed. Local version labels are dropped: `torch==2.13.0` accepts both the CPU build (2.13.0+cpu) and
+the package index's own. What the index's build of torch adds (CUDA libraries) is pinned by torch itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = "mipverify-py"
-EXTRAS = ("all", "dev", "docs")
+EXTRAS = ("all", "dev", "docs", "oracles")
 HEADER = """\
 # Every direct and transitive dependency at the version that the tests pass with (Python 3.11, Linux). Used by `make`;
 # written by `make lock`. Two pins are more than a habit:

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGES = ("onnx_models", "bounds", "mipverify_py", "counter_attack")
 SOLVERS = ("highspy", "pyscipopt", "pulp", "gurobipy", "ortools")
-HEAVY = ("torch", "onnxruntime", "sklearn", *SOLVERS)
+HEAVY = ("torch", "onnxruntime", "sklearn", "pandas", "matplotlib", *SOLVERS)
 TOOLS = ("pytest", "hypothesis", "mypy", "mkdocs", "swiglpk", "jsonschema")
 
 GUARD = textwrap.dedent("""

@@ -1,8 +1,8 @@
 """Runs the examples of one Markdown page in the current folder: `python tests/docs/run_page.py PAGE [--update]`.
 
-`python` blocks run in order in one namespace. Each line of a `bash` block is one command; only `verify` can be run, and
-it has to end with the exit code that a comment `# exit N` behind it names, or with 0. Blocks in other languages are
-shown and not run: `console` (installation), `text` and `json` (output), `toml`.
+`python` blocks run in order in one namespace. Each line of a `bash` block is one command; only `verify` and
+`counter-attack` can be run, and they have to end with the exit code that a comment `# exit N` behind them names, or
+with 0. Blocks in other languages are shown and not run: `console` (installation), `text` and `json` (output), `toml`.
 
 With `--update` a `text` block that directly follows one that ran is replaced by what was printed.
 """
@@ -62,16 +62,19 @@ def run_block(block: Block, page: str, namespace: dict[str, Any]) -> None:
 
 
 def _run_bash(block: Block) -> None:
-    from mipverify_py.cli import run
+    import counter_attack.cli
+    import mipverify_py.cli
 
+    programs = {"verify": mipverify_py.cli.run, "counter-attack": counter_attack.cli.run}
     for line in block.body.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if not words:
             continue
-        if words[0] != "verify":
-            raise ExampleError(f"line {block.line}: only `verify` can be run; show {words[0]!r} in a console block")
+        if words[0] not in programs:
+            runnable = " and ".join(f"`{name}`" for name in programs)
+            raise ExampleError(f"line {block.line}: only {runnable} can be run; show {words[0]!r} in a console block")
         named = _EXIT.search(line)
-        expected, code = int(named[1]) if named else 0, int(run(words[1:]))
+        expected, code = int(named[1]) if named else 0, int(programs[words[0]](words[1:]))
         if code != expected:
             raise ExampleError(f"line {block.line}: exit code {code} instead of {expected}: {line}")
 
