@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # "default" draws the same examples on every run, so that a green run means the same everywhere; "explore" draws new
 # ones (`make test-all`), and prints what is needed to repeat a failure.
 _QUIET = (HealthCheck.too_slow, HealthCheck.data_too_large)
-settings.register_profile("default", derandomize=True, deadline=None, suppress_health_check=_QUIET)
+settings.register_profile("default", max_examples=50, derandomize=True, deadline=None, suppress_health_check=_QUIET)
 settings.register_profile("explore", print_blob=True, deadline=None, suppress_health_check=_QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

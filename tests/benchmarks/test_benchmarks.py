@@ -73,6 +73,7 @@ def doctor(file: Path, figures: dict[str, object], options: dict[str, object]) -
         stream.write(json.dumps(row) + "\n")
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_and_not_confused_by_another_network(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_contradiction_in_the_file_is_an_error(tmp_path: Path, capsys: pytest.
     assert "CONTRADICTION: zoo:digits_small_standard 0: brackets" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_engine_is_compared_with_a_program_inside_its_distance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,6 +198,7 @@ def test_verdicts_at_a_fixed_radius_are_counted(tmp_path: Path, capsys: pytest.C
     assert rsl18a.main(run) == 1
 
 
+@pytest.mark.slow
 def test_growth_with_units_and_radius_is_tabulated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "measurements.jsonl"
     run = ["--networks", SMALL, "--images", "0", "--shares", "0.9", "--out", str(file), *QUICK]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FrameType
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from mipverify_py.engines._dual_planes import LayerPlanes
 from mipverify_py.engines._dual_search import DualSearch
 from mipverify_py.engines._problem import Problem, compile_problem
 from mipverify_py.engines._target import Status
+from mipverify_py.proof import Tree, TreeReplay
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from tests.helpers.networks import FAMILIES
 from tests.helpers.oracles import largest_margin
@@ -193,3 +195,36 @@ def odd_problem(name: str) -> Problem:
     """The problem of one of the `ODD` networks, reference 0, targets 1 and 2."""
     network, box = ODD[name]()
     return compile_problem(network, 0, (1, 2), box)
+
+
+def failures(problem: Problem, tree: Tree) -> list[int]:
+    """Leaves that do not hold."""
+    return TreeReplay(problem.network, problem.reference, tree).failures()
+
+
+def lineage(tree: Tree, number: int) -> set[int]:
+    """A node and all nodes above it."""
+    found = set()
+    while number >= 0:
+        found.add(number)
+        number = tree.nodes[number].parent
+    return found
+
+
+class Interrupter:
+    """Raises KeyboardInterrupt at the n-th line that runs in the searches' and planes' modules or in the tree's."""
+
+    FILES = ("_dual_search.py", "_dual_lane.py", "_dual_planes.py", "_proof.py")
+
+    def __init__(self, line: int) -> None:
+        self.left, self.fired = line, False
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Interrupter | None:
+        if not frame.f_code.co_filename.endswith(self.FILES):
+            return None
+        if event == "line":
+            self.left -= 1
+            if self.left == 0:
+                self.fired = True
+                raise KeyboardInterrupt
+        return self

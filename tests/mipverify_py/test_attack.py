@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,7 @@ def test_the_seed_decides() -> None:
     assert first is not None and second is not None and np.array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_nearest_ends_near_the_truth() -> None:
     """On 40 fixed networks that have an adversarial input: within 2 % of the nearest on nine of ten."""
     rng = np.random.default_rng(0)

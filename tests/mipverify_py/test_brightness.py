@@ -83,6 +83,7 @@ def test_distances_match_brute_force(seed: int, name: str, wide: bool) -> None:
     assert_matches(verify(query), nearest_image(query, _images(query)))
 
 
+@pytest.mark.slow
 @given(seeds, st.sampled_from(list(SETS)))
 @settings(max_examples=20, deadline=None)
 def test_the_mip_and_the_native_engine_agree(seed: int, name: str) -> None:

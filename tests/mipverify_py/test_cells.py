@@ -367,6 +367,7 @@ def test_a_constant_network_has_nothing_to_search() -> None:
     assert np.array_equal(CellSearch(query, Options()).ascend(query.x0), query.x0)
 
 
+@pytest.mark.slow
 def test_deep_networks_are_searched_through_all_layers() -> None:
     rng = np.random.default_rng(11)
     exact = 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,26 @@ from hypothesis import strategies as st
 
 from bounds import Bounds, linear_bounds
 from mipverify_py.engines import _dual_lane as lane_module
-from mipverify_py.engines import _dual_search as search_module
 from mipverify_py.engines._dual_bound import DualBounder
 from mipverify_py.engines._dual_search import DualSearch
 from mipverify_py.engines._problem import Problem
 from mipverify_py.engines._target import Status
 from mipverify_py.proof import Multipliers, Tree, TreeReplay
-from tests.helpers.duals import ODD, advanced, odd_problem, random_problem, searched, true_maximum, wide_problem
+from tests.helpers.duals import (
+    ODD,
+    Interrupter,
+    advanced,
+    failures,
+    lineage,
+    odd_problem,
+    random_problem,
+    searched,
+    true_maximum,
+    wide_problem,
+)
 from tests.helpers.networks import FAMILIES
 
 seeds = st.integers(0, 2**32 - 1)
-
-
-def failures(problem: Problem, tree: Tree) -> list[int]:
-    """Leaves that do not hold."""
-    return TreeReplay(problem.network, problem.reference, tree).failures()
 
 
 def check_ended(problem: Problem, search: DualSearch) -> None:
@@ -44,15 +48,6 @@ def check_ended(problem: Problem, search: DualSearch) -> None:
     assert set(failing) <= set(left)
     for node in left.values():
         assert np.all((node.signs != 0) | (node.lower >= 0) | (node.upper <= 0))
-
-
-def lineage(tree: Tree, number: int) -> set[int]:
-    """A node and all nodes above it."""
-    found = set()
-    while number >= 0:
-        found.add(number)
-        number = tree.nodes[number].parent
-    return found
 
 
 def smaller(box: Bounds, share: float) -> Bounds:
@@ -291,27 +286,8 @@ class TestDeterminism:
             assert same(search.tree, alone[search.target])
 
 
-class Interrupter:
-    """Raises KeyboardInterrupt at the n-th line that runs in the searches' and planes' modules or in the tree's."""
-
-    FILES = ("_dual_search.py", "_dual_lane.py", "_dual_planes.py", "_proof.py")
-
-    def __init__(self, line: int) -> None:
-        self.left, self.fired = line, False
-
-    def __call__(self, frame: FrameType, event: str, _: object) -> Interrupter | None:
-        if not frame.f_code.co_filename.endswith(self.FILES):
-            return None
-        if event == "line":
-            self.left -= 1
-            if self.left == 0:
-                self.fired = True
-                raise KeyboardInterrupt
-        return self
-
-
 class TestInterruption:
-    @pytest.mark.parametrize("start", [0, 1])
+    @pytest.mark.parametrize("start", [pytest.param(0, marks=pytest.mark.slow), 1])
     def test_at_any_line_no_node_is_lost(self, start: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """The tree can be replayed, every leaf that does not hold is open, and the search goes on to its end."""
         monkeypatch.setattr(lane_module, "ROOT_ROUNDS", 2)
@@ -319,7 +295,7 @@ class TestInterruption:
         threshold = true_maximum(problem, 1) + 1e-3
         fired, line = True, 0
         while fired:
-            line += 5
+            line += 9
             search = DualSearch(problem, 1, threshold, DualBounder(problem))
             search.advance(start, None)
             interrupter, before = Interrupter(line), sys.gettrace()
@@ -333,67 +309,7 @@ class TestInterruption:
             fired = interrupter.fired
             left = set(search.open_nodes) | set(search.stuck_nodes)
             assert all(left & lineage(search.tree, number) for number in failures(problem, search.tree))
-            if line % 50 == 0:
-                advanced(search)
-                assert search.status is Status.PROVED and failures(problem, search.tree) == []
-        assert line > 100
-
-
-class TestLanes:
-    @pytest.fixture(autouse=True)
-    def _soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Lanes share from two nodes on, and separate planes with every batch."""
-        monkeypatch.setattr(search_module, "batch_size", lambda *_: 1)
-        monkeypatch.setattr(search_module, "SHARED", 2)
-        monkeypatch.setattr(search_module, "FIRST_RENEWAL", 2)
-        monkeypatch.setattr(search_module, "PLANES", 1)
-
-    @pytest.mark.parametrize("reads", [None, 4])
-    def test_all_lanes_work_on_one_tree(self, reads: int | None) -> None:
-        problem = wide_problem(0, inputs=12, units=9, reads=reads)
-        search = DualSearch(problem, 1, true_maximum(problem, 1) + 1e-3, DualBounder(problem))
-        busy = 0
-        while search.status is Status.OPEN:
-            search.advance(4, None)
-            busy = max(busy, sum(bool(lane.open) for lane in search._lanes))
-        assert busy > 1 and failures(problem, search.tree) == []
-
-    def test_a_lane_takes_half_with_planes_of_its_own(self) -> None:
-        problem = wide_problem(0, inputs=12, units=9)
-        search = DualSearch(problem, 1, true_maximum(problem, 1) + 1e-3, DualBounder(problem))
-        first, second, *_ = search._lanes
-        while len(first.open) < 2:
-            first.open and search._take(
-                first, first.newest(1), *first.bound(first.newest(1), renew=True, downward=True)
-            )
-        before = dict(first.open)
-        second.take_from(first)
-        assert {**first.open, **second.open} == before and not set(first.open) & set(second.open)
-        (mine,), (yours,) = first.planes.values(), second.planes.values()
-        assert torch.equal(mine.coefficients, yours.coefficients)
-        yours.replace(torch.tensor([0]), torch.zeros(1, 12, dtype=torch.float64), torch.zeros(9, yours.count))
-        assert not torch.equal(mine.coefficients, yours.coefficients) and not np.array_equal(mine.births, yours.births)
-
-    @pytest.mark.slow
-    def test_sharing_that_is_interrupted_loses_and_doubles_nothing(self) -> None:
-        problem = wide_problem(0, inputs=12, units=9)
-        threshold, fired, line = true_maximum(problem, 1) + 1e-3, True, 0
-        while fired:
-            line += 29
-            search = DualSearch(problem, 1, threshold, DualBounder(problem))
-            search.advance(6, None)
-            interrupter, before = Interrupter(line), sys.gettrace()
-            try:
-                sys.settrace(interrupter)
-                search.advance(4, None)
-            except KeyboardInterrupt:
-                pass
-            finally:
-                sys.settrace(before)
-            fired = interrupter.fired
-            assert len(search.open_nodes) == sum(len(lane.open) for lane in search._lanes)
-            assert all(search.open_nodes.keys() & lineage(search.tree, n) for n in failures(problem, search.tree))
-            if line % 290 == 0:
+            if line % 90 == 0:
                 advanced(search)
                 assert search.status is Status.PROVED and failures(problem, search.tree) == []
         assert line > 100

@@ -82,6 +82,7 @@ def test_just_below_is_robust_and_just_above_is_not(engine: str, question: objec
         assert answer.verdict is verdict
 
 
+@pytest.mark.slow
 def test_engines_agree_on_questions_that_take_a_search() -> None:
     for question in (hard_question(), wide_question(), wide_question(8)):
         results = [distance(*question, options=Options(engine=engine)) for engine in (*NATIVE, "mip")]
