@@ -102,14 +102,15 @@ class ExactFinish(Attack):
 
 
 def _network(problem: AttackProblem) -> ReluNetwork:
+    from onnx_models._torch_network import TorchNetwork
+
     module = problem.classifier.module
-    network = getattr(module, "network", None)  # a ReluNetwork's torch module knows what it was made from
-    if not isinstance(network, ReluNetwork):
+    if type(module) is not TorchNetwork:  # a module that wraps a network computes something else
         raise InputError(
             f"Exact finishing needs the activation cells of a ReluNetwork, got a {type(module).__name__}; load the "
             "model with onnx_models.load_onnx, or leave the finishing out."
         )
-    return network
+    return module.network
 
 
 def _query(network: ReluNetwork, problem: AttackProblem, row: int) -> Query:

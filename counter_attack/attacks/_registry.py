@@ -51,7 +51,7 @@ ATTACKS: Mapping[str, type[Attack]] = _Registry()
 """The attacks by the names that the command line and parameter files use."""
 
 
-def make_attack(name: str, **parameters: Any) -> Attack:
+def make_attack(name: str, /, **parameters: Any) -> Attack:
     """The attack of that name with these parameters, the others at their defaults.
 
     Values may be as a TOML file has them: `norm` may be "linf", "l1" or "l2", and `search` a table of the fields of

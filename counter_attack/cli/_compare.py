@@ -93,6 +93,8 @@ class CompareArguments(PoolArguments):
         line = ProgressLine(quiet=self.quiet)
         known = None if self.exact == COMPUTE else read_exact(self.exact)
         opened = self.open()
+        if known is not None and not any(index in known for index in opened.indices):
+            raise InputError(f"--exact {self.exact}: has the exact distance of none of these inputs.")
         batches: list[Batch] = [batch for batch in self.batches(opened, line.show) if batch.is_complete]
         found = joined(batches)
         if found is None:
@@ -115,15 +117,9 @@ class CompareArguments(PoolArguments):
         )
         if self.out is not None:
             report.save_table(comparison, Path(self.out))
-        if not brackets.exact.any():
-            if comparison.interrupted:
-                raise KeyboardInterrupt
-            raise InputError(
-                "Of none of these inputs is the exact distance known, so there is nothing to compare with."
-            )
+        report.write(comparison, as_json=self.json)
         if self.plot is not None:
             report.draw(comparison, Path(self.plot))
-        report.write(comparison, as_json=self.json)
         if comparison.interrupted:
             return ExitCode.INTERRUPTED
         return ExitCode.ANSWERED if bool(brackets.settled.all()) else ExitCode.UNKNOWN

@@ -118,7 +118,7 @@ class DetectArguments(InputArguments):
             self._attack(opened, line.show),
             buffer,
             self.eps,
-            model=opened.network if self._is_exact else opened.classifier(self.device),
+            model=opened.classifier(self.device),
             domain=opened.domain,
             seed=self.seed,
         )
@@ -126,13 +126,14 @@ class DetectArguments(InputArguments):
         truth, interrupted = self._truth(opened, found, known, line.show)
         line.clear()
         run = report.Run(self.eps, buffer, opened, found, truth, self._is_exact)
-        if self.roc is not None:
-            report.draw_roc(run, self.roc)
-        if self.f1 is not None:
-            report.draw_f1(run, self.f1)
+        (report.write_json if self.json else report.write_text)(run)
+        # Pairs and pictures last: a curve that cannot be drawn costs nothing that was computed.
         if self.save_pairs is not None:
             report.save_pairs(run, self.save_pairs)
-        (report.write_json if self.json else report.write_text)(run)
+        if self.f1 is not None:
+            report.draw_f1(run, self.f1)
+        if self.roc is not None:
+            report.draw_roc(run, self.roc)
         return ExitCode.INTERRUPTED if interrupted or found.interrupted else self._exit_code(found)
 
     @property
@@ -205,7 +206,10 @@ class DetectArguments(InputArguments):
             if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
                 told = time.monotonic()
                 show(f"exact distance of index {index} ({row + 1} of {len(truth)})")
-            one = attack(opened.network, opened.x[row : row + 1], domain=opened.domain, seed=self.seed)
+            try:
+                one = attack(opened.network, opened.x[row : row + 1], domain=opened.domain, seed=self.seed)
+            except KeyboardInterrupt:  # between two searches
+                return truth, True
             if one.exact[0]:
                 truth[row] = one.upper[0]
             if one.stop_reason is AttackStop.INTERRUPTED:

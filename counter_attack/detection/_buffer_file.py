@@ -55,7 +55,7 @@ def load_buffer(path: str | Path) -> LineBuffer:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: the buffer cannot be read ({error.strerror}).") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}. Make a buffer with counter-attack fit-buffer.") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise InputError(f'{path} is no buffer: "format" is not {FORMAT!r}. Make one with counter-attack fit-buffer.')
@@ -71,3 +71,5 @@ def load_buffer(path: str | Path) -> LineBuffer:
         return LineBuffer(how, record["slope"], record["intercept"], record["pairs"])
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except OverflowError as error:  # JSON has whole numbers of any length
+        raise InputError(f"{path}: has a number that is too large ({error}).") from error

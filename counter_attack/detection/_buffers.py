@@ -268,7 +268,7 @@ KINDS: Mapping[str, type[BufferKind]] = {
 """The kinds of buffers by name."""
 
 
-def buffer_kind(name: str, **parameters: Any) -> BufferKind:
+def buffer_kind(name: str, /, **parameters: Any) -> BufferKind:
     """The kind of that name with these parameters; raises InputError, listing the known ones, for others."""
     if name not in KINDS:
         raise InputError(f"There is no buffer of kind {name!r}; there are {', '.join(KINDS)}.")

@@ -96,9 +96,10 @@ class Detection:
 class CounterAttack(Estimator):
     """Marks x as non-robust iff d(x, a(x)) - b(x, a(x)) <= eps (Marro and Lombardi 2023, arXiv 2306.14326).
 
-    Let d* be the exact distance. With an exact attack and b = 0 that is an exact check: x is marked iff d* <= eps. With
-    a buffer of at most the excess d - d*, every marked input is non-robust; with one of at least the excess, every
-    non-robust input is marked. An input on which the attack fails is not marked, and `Detection.failed` says so.
+    Let d* be the exact distance. With an exact attack and b = 0 that is an exact check: x is marked iff d* <= eps,
+    unless its search was cut short or ended with eps within its gap, which `Detection.undecided` says. With a buffer of
+    at most the excess d - d*, every marked input is non-robust; with one of at least the excess, every non-robust input
+    is marked. An input on which the attack fails is not marked, and `Detection.failed` says so.
 
     In the manner of scikit-learn's outlier detectors: `predict`, `score_samples`, `decision_function`, and `fit`, which
     is needed for a buffer that is given as a kind. `detect` tells everything at once.

@@ -133,13 +133,15 @@ class _Keeping(Attack):
 
 def network_of(classifier: Classifier) -> ReluNetwork:
     """The network that a classifier was made from; raises InputError if there is none."""
-    network = getattr(classifier.module, "network", None)
-    if not isinstance(network, ReluNetwork):
+    from onnx_models._torch_network import TorchNetwork
+
+    # Not any module with an attribute of that name: one that wraps a network computes something else.
+    if type(classifier.module) is not TorchNetwork:
         raise InputError(
             f"An exact distance needs a ReluNetwork, got a {type(classifier.module).__name__}; load the model with "
             "onnx_models.load_onnx, or use another attack."
         )
-    return network
+    return classifier.module.network
 
 
 def _search(problem: AttackProblem, options: Options, brackets: _Brackets) -> None:
@@ -179,7 +181,8 @@ def _show(problem: AttackProblem, row: int, point: Array) -> None:
     step = torch.from_numpy(point.copy()).to(problem.x.device) - problem.x[row]
     for hair in HAIRS:
         shown = torch.from_numpy(point.copy()).to(problem.x.device) if hair == 0 else problem.x[row] + (1 + hair) * step
-        with torch.no_grad():
-            problem.logits(problem.clip(shown[None]), owner)
+        inside = problem.clip(shown[None])
+        with torch.no_grad():  # past the problem's own count, which would refuse it when the budget is used up
+            problem.record(inside, problem.classifier.logits(inside), owner)
         if bool(torch.isfinite(problem.best_distance[row])):
             return

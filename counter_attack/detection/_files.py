@@ -136,21 +136,27 @@ def _is_plain(path: Path) -> bool:
     """Whether it is a .csv without the columns of a table like UG100's."""
     if path.is_dir() or not path.name.endswith(".csv"):
         return False
-    header = next(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))), [])
+    try:
+        header = next(csv.reader(io.StringIO(read_text(path).removeprefix("\ufeff"))), [])
+    except csv.Error:
+        return True  # reading its columns says what is wrong
     return not set(TIDY) <= {name.strip() for name in header}
 
 
 def _columns(path: Path, names: Sequence[str]) -> dict[str, list[float]]:
     """These columns as numbers of at least 0, NaN for an empty field."""
     reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff")), skipinitialspace=True)
-    header = list(reader.fieldnames or [])
-    for name in names:
-        if name not in header:
-            raise InputError(f"{path}: has no column {name!r}; it has {', '.join(header) or 'no header'}.")
     found: dict[str, list[float]] = {name: [] for name in names}
-    for row in reader:
+    try:
+        header = list(reader.fieldnames or [])
         for name in names:
-            found[name].append(_number(row[name], f"{path}, line {reader.line_num}: {name}"))
+            if name not in header:
+                raise InputError(f"{path}: has no column {name!r}; it has {', '.join(header) or 'no header'}.")
+        for row in reader:
+            for name in names:
+                found[name].append(_number(row[name], f"{path}, line {reader.line_num}: {name}"))
+    except csv.Error as error:  # a field that never ends, for example
+        raise InputError(f"{path}: is not a sound table after line {reader.line_num} ({error}).") from error
     if not found[names[0]]:
         raise InputError(f"{path}: holds no distances.")
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bounds import Bounds
-from mipverify_py import LinfBall, Options, Verdict, distance
+from mipverify_py import LinfBall, Options, StopReason, Verdict, distance
 from mipverify_py._arguments import real_number, whole_number
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
@@ -29,6 +29,7 @@ class FoolingStop(Enum):
     DECIDED = "the bracket lies on one side of the eps asked about"
     BOXES = "the limit on boxes was reached"
     TIME = "the time limit was reached"
+    INTERRUPTED = "stopped from outside (Ctrl-C)"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,7 +181,7 @@ class _Search:
             gap_absolute=min(given.gap_absolute, gap / 4),
             gap_relative=min(given.gap_relative, gap / (4 * max(width, 1.0))),
         )
-        self.lower, self.searches = 0.0, 0
+        self.lower, self.searches, self.interrupted = 0.0, 0, False
         self.point: Array | None = None
         self.label: int | None = None
         self._known: dict[int, Array] = {}
@@ -215,6 +216,8 @@ class _Search:
             return FoolingStop.CLOSED
         if self.eps is not None and (self.lower > self.eps or upper <= self.eps):
             return FoolingStop.DECIDED
+        if self.interrupted:
+            return FoolingStop.INTERRUPTED
         if boxes >= self.limits.boxes:
             return FoolingStop.BOXES
         if self.limits.seconds is not None and time.monotonic() - started >= self.limits.seconds:
@@ -251,6 +254,7 @@ class _Search:
     def _search_at(self, label: int, centre: Array) -> None:
         self.searches += 1
         result = distance(self.network, centre, options=self._options, label=label, domain=self.domain)
+        self.interrupted = result.stop_reason is StopReason.INTERRUPTED
         if result.witness is not None:
             self._known[label] = np.vstack([self._known[label], result.witness.point])
         proved = np.inf if result.verdict is Verdict.ROBUST else (result.lower or 0.0)

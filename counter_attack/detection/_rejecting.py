@@ -49,7 +49,8 @@ class RejectingClassifier(Estimator):
     """The detector's model, which abstains on inputs that the detector marks.
 
     Against an attacker who may move an input by at most eps, an accepted input has the class of every input within eps
-    as far as the detector is right: always with an exact attack, or with a buffer that is never too small.
+    as far as the detector is right: always with an exact attack that leaves nothing undecided, or with a buffer that is
+    never too small (where the attack finds an example).
 
     Args:
         detector: a `CounterAttack` with a model.

@@ -51,7 +51,7 @@ def check_frame(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 def _check_numbers(frame: pd.DataFrame, name: str) -> None:
     v = {column: frame[column].to_numpy(dtype=np.float64) for column in ("index", "distance", "lower", "upper")}
     number_or_none = {key: np.isnan(values) | (np.isfinite(values) & (values >= 0)) for key, values in v.items()}
-    whole = np.isfinite(v["index"]) & (v["index"] >= 0) & (v["index"] == np.floor(v["index"]))
+    whole = (v["index"] >= 0) & (v["index"] < 2**53) & (v["index"] == np.floor(v["index"]))
     allowed = (
         ("index", whole, "a whole number of at least 0"),
         ("distance", number_or_none["distance"], "a finite number of at least 0, or missing"),

@@ -27,6 +27,8 @@ MARKED_EPS: Final = 8 / 255
 """The radius that the curves mark, usual for 8-bit images."""
 
 _DPI = 150
+_TITLE: dict[str, Any] = {"fontsize": "medium", "parse_math": False}
+"""Names of networks may have dollar signs in them."""
 _COLOURS = {Rule.PUBLISHED: "#d95f02", Rule.CONVERGED: "#1b6ca8"}
 _LABELS = {Rule.PUBLISHED: "published rule", Rule.CONVERGED: "converged only"}
 _RADII = 500
@@ -109,7 +111,7 @@ def _scatter(block: Block) -> Figure:
             axes.scatter(cell.upper[chosen], found[chosen], **points)  # type: ignore[arg-type]
         r2 = whole(cell, Rule.PUBLISHED).r2
         shown = "" if r2 is None else f", R² = {r2:.3f}"
-        axes.set_title(f"{_title(cell)}: {int(known.sum()):,} images{shown}", fontsize="medium")
+        axes.set_title(f"{_title(cell)}: {int(known.sum()):,} images{shown}", **_TITLE)
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
         axes.locator_params(nbins=5)
     _label(panels, "exact distance", "closest distance by an attack")
@@ -141,7 +143,7 @@ def _pools(block: Block) -> Figure:
     axes.set_xticks(range(1, len(block.attacks) + 1))
     axes.set(xlabel="attacks in the pool", ylabel="R² of the best pool (mean ± deviation over networks)")
     axes.grid(alpha=0.3)
-    axes.set_title(f"Best pools by size: {block.title}", fontsize="medium")
+    axes.set_title(f"Best pools by size: {block.title}", **_TITLE)
     axes.legend(loc="lower right")
     return figure
 
@@ -157,7 +159,7 @@ def _f1(block: Block) -> Figure:
             score = f1_curve(counted.table.closest().distance, counted.upper, eps)
             axes.plot(eps, score, line, color=_COLOURS[rule], linewidth=1.3, label=_LABELS[rule])
         axes.axvline(MARKED_EPS, color="black", linewidth=0.8, linestyle=":", label="eps = 8/255")
-        axes.set_title(f"{_title(cell)}: {len(known):,} images", fontsize="medium")
+        axes.set_title(f"{_title(cell)}: {len(known):,} images", **_TITLE)
         axes.set(xlim=(0, top), ymargin=0.04)
         axes.locator_params(nbins=5)
         axes.grid(alpha=0.3)
@@ -181,5 +183,5 @@ def _finish(figure: Figure, block: Block, axes: Axes, *, marker_scale: float = 1
     handles, labels = axes.get_legend_handles_labels()
     settings: dict[str, Any] = {"loc": "outside lower center", "ncols": len(labels), "frameon": False}
     figure.legend(handles, labels, markerscale=marker_scale, **settings)
-    figure.suptitle(block.title)
+    figure.suptitle(block.title, parse_math=False)
     return figure

@@ -84,7 +84,8 @@ def _tightness(item: tuple[str, list[Cell]]) -> Table:
     rows = []
     for cell in members:
         known = cell.under(Rule.PUBLISHED)
-        gap = (known.upper - known.lower)[np.isfinite(known.lower)]
+        both = np.isfinite(known.lower)
+        gap, upper = (known.upper - known.lower)[both], float(known.upper[both].sum())
         converged = int(cell.counts(Rule.CONVERGED).sum())
         rows.append(
             {
@@ -95,7 +96,7 @@ def _tightness(item: tuple[str, list[Cell]]) -> Table:
                 "converged_share": 100 * converged / len(cell.index),
                 "gap_mean": float(gap.mean()) if len(gap) else None,
                 "gap_max": float(gap.max()) if len(gap) else None,
-                "gap_relative": 100 * float(gap.sum() / known.upper.sum()) if known.upper.sum() > 0 else None,
+                "gap_relative": 100 * float(gap.sum()) / upper if upper > 0 else None,
                 "infeasible": int(np.isinf(cell.lower).sum()),
             }
         )

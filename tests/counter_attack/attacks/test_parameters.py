@@ -131,6 +131,7 @@ def test_a_file_may_change_a_published_set(tmp_path: Path) -> None:
     [
         ("[attacks.pdg]\n", r"table \[attacks.pdg\]: There is no attack 'pdg'"),
         ("[attacks.pgd]\nstep = 1\n", r"table \[attacks.pgd\]: The attack pgd has no parameter 'step'"),
+        ("[attacks.pgd]\nname = 'bim'\n", r"table \[attacks.pgd\]: The attack pgd has no parameter 'name'"),
         ("[attacks.pgd]\nsteps = 0\n", r"table \[attacks.pgd\]: .* at least 1 step"),
         ("[attacks.pgd]\n\nsteps =\n", "is not TOML: .*line 3"),
         ("", "names no attack"),

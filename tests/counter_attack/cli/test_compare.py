@@ -100,10 +100,22 @@ def test_computed_distances_finishing_and_the_files(
 def test_a_search_cut_short_leaves_an_open_bracket(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.csv"
     words = ["compare", "zoo:digits_conv_adversarial", "--dataset", "digits", "--index", "1", "--quiet"]
-    assert run([*words, "--attacks", "fgsm", "--timeout", "0.000001", "--out", str(out)]) == 3
-    assert "so there is nothing to compare with" in capsys.readouterr().err
-    (row,) = csv.DictReader(io.StringIO(out.read_text()))
-    assert row["distance"] and (not row["upper"] or float(row["lower"]) < float(row["upper"]))
+    assert run([*words, "--attacks", "fgsm,deepfool", "--timeout", "0.000001", "--out", str(out)]) == 2
+    shown = capsys.readouterr().out
+    assert "0 of 1 inputs have an exact distance" in shown and "of 1 the exact distance is not known" in shown
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [row["attack"] for row in rows] == ["fgsm", "deepfool"] and all(row["distance"] for row in rows)
+    assert all(not row["upper"] or float(row["lower"]) < float(row["upper"]) for row in rows)
+
+
+def test_distances_of_other_inputs_are_refused_before_any_attack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "exact.csv"
+    path.write_text("index,exact\n399,0.1\n")
+    monkeypatch.setattr("counter_attack.pool.Pool.__call__", lambda *_, **__: pytest.fail("an attack ran"))
+    assert run([*QUICK, "--exact", str(path)]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_inputs_without_an_exact_distance_do_not_count(
@@ -155,7 +167,7 @@ def test_ctrl_c_in_an_attack_keeps_complete_batches(
     assert (summary["attacked"], summary["exact"], summary["interrupted"]) == (4, 4, True)
     begun.clear()
     assert run([*QUICK, "--exact", "compute", "--batch-size", "2"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+    assert "interrupted: 4 inputs were attacked" in capsys.readouterr().out
 
 
 def test_sets_give_their_name(tmp_path: Path, truth: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from counter_attack.attacks import make_attack
@@ -111,6 +112,41 @@ def test_pictures(tmp_path: Path, distances: tuple) -> None:
             assert picture.size[0] > 400
 
 
+def test_a_curve_that_cannot_be_drawn_costs_no_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs, f1 = tmp_path / "pairs.csv", tmp_path / "f1.png"
+    words = ["--eps", "0", "--exact", "compute", "--save-pairs", str(pairs), "--f1", str(f1), "--json"]
+    assert run([*QUICK, *words, "--roc", str(tmp_path / "roc.png")]) == 3
+    out, errors = capsys.readouterr()
+    assert "all 8 inputs are robust" in errors and errors.count("\n") == 1
+    assert len(out.splitlines()) == 9 and len(read_pairs(pairs).pairs) == 8 and f1.exists()
+
+
+def test_ctrl_c_between_two_searches_keeps_the_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, search = [], ExactAttack.__call__
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        begun.append(args)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+        return search(*args, **options)
+
+    monkeypatch.setattr(ExactAttack, "__call__", interrupted)
+    assert run([*QUICK, "--eps", "0.1", "--exact", "compute", "--json"]) == 130
+    rows, summary = records(capsys)
+    assert len(rows) == 8 and [row["exact_known"] for row in rows] == [True] * 2 + [False] * 6
+    assert summary["compared"]["unknown"] == 6
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+@pytest.mark.parametrize("attack", ["fgsm", "exact"])
+def test_a_device_that_is_not_there_is_named(attack: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--attacks", attack, "--device", "cuda", "--eps", "0.1", "--quiet"]
+    assert run([*MODEL, "--index", "0:2", *words]) == 3
+    assert "--device cuda cannot be used" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -125,7 +161,6 @@ def test_pictures(tmp_path: Path, distances: tuple) -> None:
         (["--eps", "0.1", "--attacks", "exact", "--parameters", "strong"], "no effect with --attacks exact"),
         (["--eps", "0.1", "--timeout", "3"], "there are none"),
         (["--eps", "0.1", "--attacks", "nonsense"], "nonsense"),
-        (["--eps", "0", "--exact", "compute", "--attacks", "fgsm", "--roc", "r.png"], "all 2 inputs are robust"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,6 +79,14 @@ def test_check_says_infeasible_where_json_has_no_number(distances: Path, capsys:
     assert {record["kind"] for record in found.values()} == {"check"}
 
 
+def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path) -> None:
+    folder = write_folder(
+        tmp_path, mip={"a$_$-b-c$^$": MIP["toy-a-standard"]}, strong={"a$_$-b-c$^$": STRONG["toy-a-standard"]}
+    )
+    assert run(["ug100", "plots", str(folder), "--out", str(tmp_path / "drawn"), "--quiet"]) == 0
+    assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
+
+
 def test_plots_are_named_as_they_are_drawn(distances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ug100", "plots", str(distances), "--out", str(tmp_path / "figures")]) == 0
     out, errors = capsys.readouterr()

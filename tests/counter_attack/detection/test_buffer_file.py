@@ -77,6 +77,9 @@ def test_parameters_come_back(tmp_path: Path) -> None:
         ({"intercept": float("nan")}, "intercept is nan"),
         ({"pairs": -1}, "'pairs' is -1"),
         ({"pairs": 1.5}, "'pairs' is 1.5"),
+        ({"slope": 10**400}, "too large"),
+        ({"parameters": {"tau": 10**400}}, "too large"),
+        ({"parameters": {"name": "zero"}}, "has no parameter 'name'"),
     ],
 )
 def test_what_makes_no_sense_is_named(change: dict[str, Any], part: str, tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_what_makes_no_sense_is_named(change: dict[str, Any], part: str, tmp_pat
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[1, 2]", "slope: 1", "\x00\xff"])
+@pytest.mark.parametrize("text", ["", "[1, 2]", "slope: 1", "\x00\xff", "[" * 200_000])
 def test_files_of_another_kind_are_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     path.write_bytes(text.encode("latin-1"))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from counter_attack.attacks import AttackStop, Budget
+from counter_attack.attacks import AttackStop, Budget, ExactFinish
 from counter_attack.detection import ExactAttack
 from mipverify_py import Norm, Options
 from onnx_models import ReluNetwork, to_torch
@@ -73,6 +73,28 @@ def test_needs_a_relu_network() -> None:
 
     with pytest.raises(InputError, match="needs a ReluNetwork, got a Linear"):
         ExactAttack()(nn.Linear(2, 2), np.full((1, 2), 0.5))
+
+
+def test_a_witness_is_kept_when_the_budget_is_used_up() -> None:
+    found = ExactAttack()(line_classifier(), [[0.2]], budget=Budget(calls=1))  # the look at the input is the one call
+    assert found.exact[0] and found.success[0] and found.distance == pytest.approx(found.upper, rel=2e-6)
+
+
+def test_a_module_that_wraps_a_network_is_not_that_network() -> None:
+    from torch import Tensor, nn
+
+    class Flipped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = line_classifier()
+            self.inner = to_torch(self.network)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(1 - x)
+
+    for attack in (ExactAttack(), ExactFinish()):
+        with pytest.raises(InputError, match="needs .* ReluNetwork, got a Flipped"):
+            attack(Flipped(), [[0.1]])
 
 
 def test_the_torch_module_of_a_network_is_that_network() -> None:

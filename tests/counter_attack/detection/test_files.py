@@ -93,6 +93,8 @@ def test_of_several_networks_one_has_to_be_chosen(tmp_path: Path) -> None:
         ("heuristic\n0.1\n", "has no column 'exact'; it has heuristic"),
         ("", "has no column 'heuristic'; it has no header"),
         ("heuristic,exact\n,0.1\n", "on 1 the attack failed, of 0"),
+        ('heuristic,exact\n0.1,"' + 200_000 * "1", "is not a sound table after line"),
+        ('"' + 200_000 * "1", "is not a sound table after line"),
     ],
 )
 def test_bad_pairs_are_named(text: str, part: str, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_cdt
 
 from bounds import Bounds
 from counter_attack.detection import FoolingLimits, FoolingStop, largest_distance
-from mipverify_py import Options
+from mipverify_py import Options, Result, StopReason, distance
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from onnx_models.errors import InputError
 from tests.helpers.oracles import nearest_adversarial
@@ -119,6 +122,20 @@ def test_a_class_everywhere_in_the_domain_has_no_distance() -> None:
 def test_no_class_to_fool_with() -> None:
     found = largest_distance(line_classifier(), [0.2], 0.1, gap=1e-3)
     assert found.lower == 0.0 and found.upper <= 1e-3 and found.point is None and found.label is None
+
+
+def test_ctrl_c_in_a_search_ends_all_and_leaves_a_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def interrupted(*args: Any, **options: Any) -> Result:
+        asked.append(args)
+        found = distance(*args, **options)
+        return replace(found, stop_reason=StopReason.INTERRUPTED) if len(asked) == 3 else found
+
+    monkeypatch.setattr("counter_attack.detection._fooling_exact.distance", interrupted)
+    found = largest_distance(line_classifier(), [0.4], 0.3, gap=1e-5)
+    assert found.stop_reason is FoolingStop.INTERRUPTED and len(asked) == found.searches == 3
+    assert found.lower <= 0.2 <= found.upper + 1e-9
 
 
 def test_limits_leave_a_bracket_that_holds() -> None:

@@ -168,6 +168,7 @@ def test_a_table_comes_back_as_it_was_written(make: Maker, tmp_path: Path) -> No
         (f"{HEADER}\nnet,1,s,pgd,nan,0.1,0.2", "line 2: distance is 'nan'"),
         (f"{HEADER}\nnet,1.5,s,pgd,0.1,0.1,0.2", "has index 1.5; expected a whole number"),
         (f"{HEADER}\nnet,,s,pgd,0.1,0.1,0.2", "has index nan; expected a whole number"),
+        (f"{HEADER}\nnet,1e300,s,pgd,0.1,0.1,0.2", "expected a whole number"),
         (f"{HEADER}\nnet,1,s,pgd,-0.1,0.1,0.2", "net, index 1, s pgd has distance -0.1"),
         (f"{HEADER}\nnet,1,s,pgd,inf,0.1,0.2", "has distance inf"),
         (f"{HEADER}\nnet,1,s,pgd,0.1,0.1,inf", "has upper inf"),

@@ -161,6 +161,13 @@ def test_tightness_counts_what_is_closed(make: Maker) -> None:
     assert row["gap_max"] == pytest.approx(0.2)
     assert row["gap_mean"] == pytest.approx((0 + 0.2 + 5e-6) / 3)
     assert row["converged_share"] == 40
+    assert row["gap_relative"] == pytest.approx(100 * 0.200005 / (0.1 + 0.3 + 0.400005))
+
+
+def test_relative_gaps_leave_out_images_without_a_lower_end(make: Maker) -> None:
+    brackets = MIP["toy-a-standard"] | {"9": {"lower": None, "upper": 0.7}}
+    [table] = tables(read_distances(make(mip={"toy-a-standard": brackets}, strong=STRONG)), ["tightness"])
+    assert table.rows[0]["gap_relative"] == pytest.approx(100 * 0.200005 / (0.1 + 0.3 + 0.400005))
 
 
 def test_all_tables_of_the_smallest_data_say_what_they_cannot(make: Maker) -> None:
