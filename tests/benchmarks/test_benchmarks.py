@@ -145,6 +145,7 @@ for index in range(first, last):
 """
 
 
+@pytest.mark.slow
 def test_the_engine_is_compared_with_a_prototype(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, script = tmp_path / "measurements.jsonl", tmp_path / "prototype.py"
     run = ["--networks", SMALL, "--images", "0", "--methods", "lp", "--out", str(file), *QUICK]
@@ -219,6 +220,7 @@ def test_unstable_units_fall_into_one_row() -> None:
 # --------------------------------------------------------------------------------------------------------- agreement
 
 
+@pytest.mark.slow
 def test_methods_agree_on_a_few_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "measurements.jsonl"
     run = ["--cases", "8", "--backends", "highs", "--out", str(file), *QUICK]

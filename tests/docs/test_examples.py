@@ -11,8 +11,17 @@ import pytest
 from tests.docs.run_page import Block, ExampleError, blocks, run_block, update_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-ROOMS = ("docs/tutorial", "docs/how-to")
-PAGES = ["README.md", *sorted(f"{room}/{page.name}" for room in ROOMS for page in (REPOSITORY / room).glob("*.md"))]
+
+
+def _pages(room: str) -> list[str]:
+    return sorted(f"{room}/{page.name}" for page in (REPOSITORY / room).glob("*.md"))
+
+
+PAGES = [
+    "README.md",
+    *_pages("docs/tutorial"),
+    *(pytest.param(page, marks=pytest.mark.slow) for page in _pages("docs/how-to")),
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -163,7 +163,7 @@ def _images(query: Query) -> Images:
 
 
 @given(seeds, st.sampled_from([(2, 2), (3, 1), (3, 3)]), st.sampled_from([0.0, 0.2]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_distances_and_worst_margins_match_brute_force(seed: int, size: tuple[int, int], margin: float) -> None:
     network, x0 = _dense((1, 3, 4), seed)
     closest = Query(network, x0, Blur(size), margin=margin)
@@ -180,7 +180,7 @@ def test_distances_and_worst_margins_match_brute_force(seed: int, size: tuple[in
 
 
 @given(seeds, st.sampled_from([random_conv, random_maxpool]))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_convolutional_networks_match_brute_force(seed: int, family: Generator) -> None:
     rng = np.random.default_rng(seed)
     network = family(rng, max_relus=5)
@@ -199,7 +199,7 @@ def test_mixing_channels_match_brute_force_on_two_backends(seed: int) -> None:
 
 
 @given(seeds, st.sampled_from(list(Norm)))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=7, deadline=None)
 def test_a_dense_grid_of_kernels_agrees(seed: int, norm: Norm) -> None:
     """Kernels of two weights (t, 1 - t): 4,001 of them."""
     network, x0 = _dense((3, 3), seed)

@@ -180,6 +180,7 @@ def test_descending_gives_a_nearer_adversarial_point(network: ReluNetwork, seed:
     assert truth is not None and distance(query, found) >= truth - 1e-7
 
 
+@pytest.mark.slow
 def test_descending_usually_ends_at_the_nearest_point(cases: list[Case]) -> None:
     excess = []
     for query, truth, start in cases:
@@ -219,6 +220,7 @@ def test_the_only_cell_is_solved_exactly() -> None:
         assert found is not None and abs(distance(query, found) - 0.2) < 1e-8 and margin_at(query, found) >= 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -306,6 +308,7 @@ def test_a_dive_from_nowhere_finds_nothing(cases: list[Case]) -> None:
     assert CellSearch(query, Options()).dive(np.zeros((0, query.box.size)), 1.0) is None
 
 
+@pytest.mark.slow
 def test_ascending_usually_ends_at_the_largest_margin(cases: list[Case]) -> None:
     short = []
     for query, _, _ in cases:

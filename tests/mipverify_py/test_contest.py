@@ -50,7 +50,7 @@ def contest(network: ReluNetwork, seed: int) -> Query:
     return Query(network, x0, label=predicted, targets=Targets.only(chosen, winning=True), margin=margin)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(networks(max_relus=6, outputs=4), seeds, st.sampled_from(["auto", "cuts", "duals", "mip"]))
 def test_the_distance_is_that_to_the_nearest_winner(network: ReluNetwork, seed: int, engine: str) -> None:
     query = contest(network, seed)

@@ -36,6 +36,7 @@ def cases(count: int) -> Iterator[tuple[Query, float, Array]]:
             yield query, truth, points
 
 
+@pytest.mark.slow
 def test_it_usually_ends_at_the_nearest_point() -> None:
     excess = []
     for query, truth, points in cases(10):

@@ -60,7 +60,7 @@ def assert_sound(network: ReluNetwork, prop: Property, status: PropertyStatus, s
 
 @pytest.mark.parametrize("engine", ["auto", "mip"])
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_verdicts_agree_with_brute_force(engine: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = random_dense(rng, max_relus=5, outputs=int(rng.integers(1, 4)))

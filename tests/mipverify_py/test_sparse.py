@@ -60,7 +60,7 @@ CASES = [((5,), Layout()), ((2, 2, 2), Layout(channels="first")), ((2, 2, 2), La
 
 
 @given(seeds, st.sampled_from(CASES), st.integers(0, 3), st.sampled_from([None, 0.3]), st.sampled_from([0.0, -0.2]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_distances_match_the_enumeration_of_supports(
     seed: int, case: tuple[tuple[int, ...], Layout], count: int, radius: float | None, margin: float
 ) -> None:
@@ -74,7 +74,7 @@ def test_distances_match_the_enumeration_of_supports(
 
 
 @given(seeds, st.integers(1, 2))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_largest_margins_match_the_enumeration_of_supports(seed: int, count: int) -> None:
     network, x0 = _dense((5,), seed)
     query = Query(network, x0, Sparse(count), Objective.WORST)
@@ -89,6 +89,7 @@ def test_largest_margins_match_the_enumeration_of_supports(seed: int, count: int
     assert query.perturbation.contains(result.point, query.x0)
 
 
+@pytest.mark.slow
 @given(seeds)
 @settings(max_examples=5, deadline=None)
 def test_two_backends_agree(seed: int) -> None:

@@ -38,7 +38,7 @@ ENGINES = ("auto", "cuts", "duals", "mip")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(network=networks(max_relus=6), seed=seeds)
 def test_distance_equals_brute_force(engine: str, network: ReluNetwork, seed: int) -> None:
     query = random_query(network, seed)
@@ -61,7 +61,7 @@ def test_just_below_verifies_and_just_above_finds_a_witness(network: ReluNetwork
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(network=networks(max_relus=6), seed=seeds, radius=st.sampled_from([0.05, 0.3]))
 def test_worst_margin_equals_brute_force(engine: str, network: ReluNetwork, seed: int, radius: float) -> None:
     x0 = np.random.default_rng(seed).random(network.input_size)

@@ -141,6 +141,7 @@ def test_digits_are_nearly_solved_and_never_nearer(name: str) -> None:
     assert found.distance.mean() <= 1.05 * data.upper.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", [Norm.L1, Norm.L2])
 def test_other_norms_are_mostly_solved_and_never_nearer(norm: Norm) -> None:
     excess = []

@@ -108,6 +108,7 @@ FOOLBOX = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("kind", "norm"), list(FOOLBOX))
 def test_the_median_is_not_worse_than_that_of_foolbox(kind: type[UniformNoise | GaussianNoise], norm: Norm) -> None:

@@ -310,6 +310,7 @@ for seed in range(8):
 """Solves in this process, as a worker does: the cost of a feasible point, the bounds during the solve, those after."""
 
 
+@pytest.mark.slow
 @every_backend
 def test_bounds_are_reported_during_the_solve_and_are_true(backend: str) -> None:
     """SCIP frees a stopped problem node by node, and tells of each rise of the bound among those that are left."""

@@ -56,6 +56,7 @@ def behave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], N
     return replace_workers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["2", "3", "7"])
 def test_the_answers_do_not_depend_on_the_number_of_jobs(
     inside: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], jobs: str
@@ -367,6 +368,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(workplace: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_terminal_sees_a_line_per_image(workplace: Path) -> None:
     reader, terminal = os.openpty()
     command = [sys.executable, "-m", "mipverify_py.cli", *HARD, "--timeout", "2", "--jobs", "2"]

@@ -205,7 +205,7 @@ SAMPLES = {
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(data=st.data())
 def test_a_damaged_file_is_read_or_refused_by_name(
     tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject

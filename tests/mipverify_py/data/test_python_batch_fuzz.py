@@ -92,7 +92,7 @@ WORDS = [
 ]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=30))
 def test_any_sequence_of_instructions_is_refused(fuzzed: Path, words: list[bytes]) -> None:
     assert not outcome(fuzzed, b"\x80\x04" + b"".join(words) + b".")

@@ -71,7 +71,7 @@ def assert_proved(result: Result) -> None:
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 def test_closest_agrees_with_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
     query = random_query(deep_network(rng, (int(rng.integers(1, 3)), 3, 3)), seed)
@@ -82,7 +82,7 @@ def test_closest_agrees_with_brute_force(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 def test_just_under_and_just_over_the_distance(seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = deep_network(rng, (2, 3, 3))
@@ -99,7 +99,7 @@ def test_just_under_and_just_over_the_distance(seed: int) -> None:
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=7)
 def test_worst_agrees_with_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
     query = replace_objective(random_query(deep_network(rng, (2, 3, 3)), seed), Objective.WORST)

@@ -89,7 +89,7 @@ def test_a_threshold_below_the_maximum_is_reached_or_stays_open(family: str, see
 
 
 @given(networks(max_relus=8), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_shrinking_boxes_keep_what_was_proved(network: ReluNetwork, seed: int) -> None:
     """The box shrinks and the threshold rises in the middle of a search; in the end all of the tree holds."""
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ from tests.helpers.networks import FAMILIES
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 2**32 - 1), share=st.sampled_from([-0.1, 0.001, 0.1, 1.0]))
 def test_bounds_are_valid_and_excluded_targets_replay(family: str, seed: int, share: float) -> None:
     problem = random_problem(family, seed)

@@ -37,7 +37,7 @@ def random_form(rng: np.random.Generator, n: int, scale: int) -> LinearForms:
     return LinearForms(slopes, rng.normal(size=2), np.full(2, np.inf))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(seeds, st.sampled_from([3, 30]), st.sampled_from([0.1, 1.0]), st.sampled_from([0, 6, 150]), st.booleans())
 def test_points_that_reach_the_threshold_are_inside(
     seed: int, n: int, filled: float, scale: int, hostile: bool

@@ -30,7 +30,7 @@ def depends_on_its_input(model: onnx.ModelProto) -> bool:
     return True
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     layers=st.integers(1, 9),
