@@ -21,6 +21,7 @@ from mipverify_py.engines._claim import Claim
 from mipverify_py.engines._cut_search import CutSearch
 from mipverify_py.engines._dual_bound import Bounded
 from mipverify_py.engines._dual_search import DualSearch
+from mipverify_py.engines._ladder import SHARE, climb, is_hopeless
 from mipverify_py.engines._limits import EFFORTS, branched_limits
 from mipverify_py.engines._problem import compile_problem
 from mipverify_py.engines._refine import refine, worth_refining
@@ -68,6 +69,8 @@ class NativeEngine:
         self._threshold = self._query.margin
         self._radius = 0.0
         self._early: tuple[float, Proof | None] | None = None
+        self._turned = False
+        """Whether what is left of the time goes to smaller radii."""
         self._rounds = self._nodes = self._tries = self._iterations = 0
 
     def run(self) -> None:
@@ -81,15 +84,17 @@ class NativeEngine:
                     return
                 self._begin()
                 self._rounds_of()
+                if not self._open:
+                    self._conclude()
+                    return
+                self._salvage()
+                if self._turned:
+                    self._nodes += climb(self._search, self._radius, lambda search: NativeEngine(search).run())
             except KeyboardInterrupt:
                 self._salvage()
                 raise
             finally:
                 self._count()
-            if self._open:
-                self._salvage()
-            else:
-                self._conclude()
 
     # ---------------------------------------------------------------------------------------------- the claim to prove
 
@@ -210,14 +215,21 @@ class NativeEngine:
 
     def _stopped(self) -> bool:
         """Whether a limit is reached; records which."""
-        limit = self._options.node_limit
-        if self._search.seconds_left == 0.0:
+        limit, left = self._options.node_limit, self._search.seconds_left
+        if left == 0.0 or self._turns_to_smaller_radii(left):
             self._search.stop(StopReason.TIME_LIMIT)
         elif limit is not None and self._nodes >= limit:
             self._search.stop(StopReason.NODE_LIMIT)
         else:
             return False
         return True
+
+    def _turns_to_smaller_radii(self, left: float | None) -> bool:
+        """Whether a distance will not be closed within its time limit, so that what is left is for a lower end."""
+        search, limit = self._search, self._options.time_limit
+        if self._closest and left is not None and limit is not None and search.witness is not None:
+            self._turned = left < SHARE * limit and is_hopeless([found.tree for found in self._open.values()])
+        return self._turned
 
     def _show_progress(self) -> None:
         """Gives a search that takes a while, and that somebody watches, a first lower end."""
@@ -329,7 +341,7 @@ class NativeEngine:
         if whole:
             found.append(proof_within(query, self._region, self._radius, trees, self._known))
         radius, proof = max(found, key=lambda pair: pair[0])
-        if proof is not None:
+        if proof is not None and (search.proven is None or radius > search.proven or search.proof is None):
             search.proof = proof
             search.prove(radius)
 
