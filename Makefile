@@ -21,7 +21,7 @@ export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-all check lint types layers lengths docs bench zoo examples lock clean
+.PHONY: help install demo browser test test-all check lint types layers lengths docs bench zoo examples lock clean
 
 help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,10 +47,18 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## Exact distances of ten handwritten digits on a small trained model
 	$(BIN)/verify zoo:digits_conv_standard --dataset digits --index 0:10
 
-test: $(STAMP)  ## The default tests
+browser:  # for the tests of the HTML report; without one they are skipped and say so
+	@command -v chromium chromium-browser google-chrome >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium for the tests of the HTML report ..."; \
+	    { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; } >/dev/null || \
+	      echo "Chromium could not be installed; the tests of the HTML report will be skipped." >&2; \
+	  else echo "No Chromium found; the tests of the HTML report will be skipped." >&2; fi; }
+
+test: $(STAMP) browser  ## The default tests
 	$(BIN)/pytest --quiet $(PARALLEL)
 
-test-all: $(STAMP)  ## All tests, the slow ones too, with fresh random examples
+test-all: $(STAMP) browser  ## All tests, the slow ones too, with fresh random examples
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --quiet $(PARALLEL) -m "slow or not slow"
 
 check: lint types layers lengths  ## Lint and formatting, types, layers, lengths
