@@ -71,6 +71,17 @@ def make_attack(name: str, /, **parameters: Any) -> Attack:
     return kind(**fixed, **{key: _value(name, fields[key], value) for key, value in parameters.items()})
 
 
+def attack_parameters(name: str, attack: Attack) -> dict[str, Any]:
+    """The parameters, but for the norm, from which `make_attack(name, ...)` makes this attack, as JSON has them."""
+    fixed = _HOMES[name][2]
+    names = [field.name for field in dataclasses.fields(attack) if field.init and field.name not in {*fixed, "norm"}]
+    values = {parameter: getattr(attack, parameter) for parameter in names}
+    return {
+        parameter: dataclasses.asdict(value) if isinstance(value, EpsilonSearch) else value
+        for parameter, value in values.items()
+    }
+
+
 def _value(attack: str, field: dataclasses.Field[Any], value: Any) -> Any:
     """The value as the field has it, checked against the type of the field's default."""
     default = field.default

@@ -28,11 +28,13 @@ PROGRAM = "counter-attack"
 
 COMMANDS = {
     "attack": "Look for the nearest adversarial examples with one attack or a pool of them.",
+    "campaign": "Run thousands of queries, resumably: run, resume, status, export, merge, report.",
     "compare": "Compare attacks with each other and with exact distances.",
     "detect": "Mark inputs that are not robust, by an attack's distance and a buffer.",
     "fit-buffer": "Fit a buffer on pairs of heuristic and exact distances.",
+    "report": "Write the page of a campaign: summary, tables, charts, cases, examples.",
     "train": "Train a classifier and export it as ONNX.",
-    "ug100": "Analyse tables of distances as published with UG100: tables, plots, checks.",
+    "ug100": "Build data sets of exact distances like UG100, and analyse them: tables, plots, checks.",
 }
 """Name and one line of help of each command, in the order of the help."""
 

@@ -1,4 +1,4 @@
-"""`counter-attack ug100`: tables, plots and checks of distances as published with UG100, or of our own."""
+"""`counter-attack ug100`: building data sets of distances; tables, plots and checks of them and of UG100 itself."""
 
 # No `from __future__ import annotations` here: typer reads the annotations of these classes as objects.
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import typer
 
 from counter_attack.cli import _options as options
 from counter_attack.cli._app import new_app
+from counter_attack.cli._ug100_build import BuildArguments
 from mipverify_py.cli import ExitCode, _parse
 from mipverify_py.cli._parse import Names
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HELP = (  # one line per paragraph: typer would keep line breaks
-    "Analyse distances found by attacks against exact ones.\n\n"
-    "DISTANCES is a folder laid out as UG100's (mip/ with the exact distances, one folder beside it per attack set, in "
-    "each a .json or .json.gz file per network), or a .csv or .parquet table with the columns configuration, index, "
-    "attack_set, attack, distance, lower, upper."
+    "Build data sets of exact distances, and analyse distances found by attacks against exact ones.\n\n"
+    "DISTANCES is a folder that build has written, or one laid out as UG100's (mip/ with the exact distances, one "
+    "folder beside it per attack set, in each a .json or .json.gz file per network), a campaign's .sqlite store, or a "
+    ".csv or .parquet table with the columns configuration, index, attack_set, attack, distance, lower, upper."
 )
 
 app = new_app(help=_HELP)
@@ -28,10 +29,16 @@ app = new_app(help=_HELP)
 @app.callback(invoke_without_command=True)
 def _choose(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        raise typer.TyperException("ug100 needs a command: tables, plots or check.")
+        raise typer.TyperException("ug100 needs a command: build, tables, plots or check.")
 
 
-_Distances = Annotated[str, typer.Argument(metavar="DISTANCES", help="A folder like UG100's, or a table.")]
+app.command(
+    "build",
+    help="Trains a grid of models, measures the exact distance of test images to their nearest adversarial example, "
+    "runs a pool of attacks on them, and writes the data set. The same command goes on where it was interrupted.",
+)(BuildArguments)
+
+_Distances = Annotated[str, typer.Argument(metavar="DISTANCES", help="A data set's folder, a store, or a table.")]
 _Csv = Annotated[
     str | None,
     typer.Option("--csv", metavar="DIR", rich_help_panel=options.OUTPUT, help="Also save each table as DIR/NAME.csv."),

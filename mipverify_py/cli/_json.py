@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from mipverify_py._options import Options
-from mipverify_py._result import Statistics
+from mipverify_py._statistics_record import statistics_record
 from mipverify_py._witness import Witness
 from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._perturbations import perturbation_record
@@ -79,7 +78,7 @@ def result_record(run: Run, answer: Answer) -> dict[str, Any]:
         "witness": _witness(result.witness, answer),
         "notes": [*run.network.notes, *answer.notes],
         "options": {**_options(answer.options), "jobs": run.arguments.jobs},
-        "statistics": _statistics(result.statistics),
+        "statistics": statistics_record(result.statistics),
     }
 
 
@@ -120,27 +119,4 @@ def _options(options: Options) -> dict[str, Any]:
         "threads": options.threads,
         "device": options.device,
         "seed": options.seed,
-    }
-
-
-def _statistics(s: Statistics) -> dict[str, Any]:
-    return {
-        "layers": [asdict(layer) for layer in s.layers],
-        "unstable": list(s.unstable),
-        "stable": list(s.stable),
-        "columns": s.columns,
-        "rows": s.rows,
-        "binaries": s.binaries,
-        "nonzeros": s.nonzeros,
-        "nodes": s.nodes,
-        "iterations": s.iterations,
-        "trees": s.trees,
-        "rounds": s.rounds,
-        "cuts": s.cuts,
-        "open_targets": list(s.open_targets),
-        "bound_solves": dict(s.bound_solves),
-        "bound_skips": dict(s.bound_skips),
-        "bound_seconds": dict(s.bound_seconds),
-        "solve_seconds": s.solve_seconds,
-        "phase_seconds": dict(s.phase_seconds),
     }

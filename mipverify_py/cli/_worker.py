@@ -12,56 +12,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
+
+from mipverify_py._interruptions import Interruption
 
 if TYPE_CHECKING:
     from mipverify_py._query import Query
     from mipverify_py._result import Bracket
     from mipverify_py.cli._messages import Failure, Setup
     from mipverify_py.cli._search_image import Found
-
-
-class Interruption:
-    """Handles SIGINT: raises KeyboardInterrupt once, and only while a search is under way.
-
-    So it can cut no message in two, and a second signal cannot disturb the search while it writes down what it knows.
-    """
-
-    def __init__(self) -> None:
-        self._asked = self._armed = False
-
-    def __call__(self, number: int, frame: object) -> None:
-        """Notes the signal and raises KeyboardInterrupt if this is the time for it."""
-        self._asked = True
-        self._raise_if_armed()
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Inside it may be raised, at once if the signal has come already."""
-        self._armed = True
-        try:
-            self._raise_if_armed()
-            yield
-        finally:
-            self._armed = False
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Inside it is put off to the end."""
-        before, self._armed = self._armed, False
-        try:
-            yield
-        finally:
-            self._armed = before
-        self._raise_if_armed()
-
-    def _raise_if_armed(self) -> None:
-        if self._asked and self._armed:
-            self._armed = False
-            raise KeyboardInterrupt
 
 
 def main() -> None:

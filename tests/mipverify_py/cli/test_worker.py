@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from mipverify_py import Bracket, Options, Query, verify
+from mipverify_py._interruptions import Interruption
 from mipverify_py.cli._messages import Failure, Setup, pack, unpack
 from mipverify_py.cli._search_image import Found
-from mipverify_py.cli._worker import Interruption
 from onnx_models import load_onnx
 from onnx_models.errors import BackendLimitError, BackendMissingError, CrossCheckError, InputError, MipverifyError
 
