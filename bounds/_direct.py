@@ -47,11 +47,30 @@ def direct_inputs(network: ReluNetwork, relu: int) -> DirectInputs:
 
 
 def _direct_inputs(network: ReluNetwork, relu: int) -> DirectInputs:
-    pre = network.nodes[relu].input  # type: ignore[union-attr]
-    node = network.nodes[pre]
+    return _inputs_of(network, network.nodes[relu].input)  # type: ignore[union-attr]
+
+
+def _inputs_of(network: ReluNetwork, index: int) -> DirectInputs:
+    """What the entries of node `index` are affine maps of, through affine nodes that only pick entries of another.
+
+    A ReLU with masks reads such a selection. A plane over one entry is the triangle's line; over what that entry is
+    computed from, it can be any facet of the hull. Other maps are not multiplied out: rounding would alter the network.
+    """
+    node = network.nodes[index]
     if not isinstance(node, Affine):
-        return DirectInputs((pre,), sparse.csr_array(sparse.eye_array(node.size, format="csr")), np.zeros(node.size))
+        return DirectInputs((index,), sparse.csr_array(sparse.eye_array(node.size, format="csr")), np.zeros(node.size))
     empty = sparse.csr_array((node.size, 0))
-    weight = sparse.hstack([empty, *(m.to_sparse() for m in node.maps)], format="csr")
+    weight = sparse.csr_array(sparse.hstack([empty, *(m.to_sparse() for m in node.maps)], format="csr"))
     weight.sort_indices()
-    return DirectInputs(node.inputs, sparse.csr_array(weight), node.bias)
+    if _is_selection(weight, node) and isinstance(network.nodes[node.inputs[0]], Affine):
+        inner = _inputs_of(network, node.inputs[0])
+        picked = sparse.csr_array(weight @ inner.weight)  # exact: each entry is one entry times 1
+        picked.sort_indices()
+        return DirectInputs(inner.sources, picked, weight @ inner.bias)
+    return DirectInputs(node.inputs, weight, node.bias)
+
+
+def _is_selection(weight: sparse.csr_array, node: Affine) -> bool:
+    """Whether each entry of the node is an entry of the one node that it reads, or zero."""
+    one_each = np.diff(weight.indptr).max(initial=0) <= 1 and bool(np.all(weight.data == 1.0))
+    return one_each and len(node.inputs) == 1 and not node.bias.any()
