@@ -1,4 +1,4 @@
-"""The analysis of UG100: distances by attacks against exact ones, read, tabled, drawn and checked.
+"""Data sets of exact distances like UG100, built and read; distances by attacks against exact ones, tabled and drawn.
 
     >>> from pathlib import Path
     >>> from counter_attack.ug100 import read_distances, tables
@@ -13,9 +13,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from counter_attack.ug100._build import BuildInterruptedError, BuildPlan, build_ug100
     from counter_attack.ug100._calibration import Calibration, calibrate
+    from counter_attack.ug100._campaign import campaign_frame
     from counter_attack.ug100._cells import Cell, Rule, cells
     from counter_attack.ug100._checks import check_distances
+    from counter_attack.ug100._dataset import UG100Data, load_ug100
+    from counter_attack.ug100._dataset_verify import VerifyReport
+    from counter_attack.ug100._dataset_write import write_ug100
     from counter_attack.ug100._detector import f1_curve
     from counter_attack.ug100._frame import COLUMNS
     from counter_attack.ug100._labels import Labels
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from counter_attack.ug100._tables import TABLES, tables
 
 _HOMES = {
+    "BuildInterruptedError": "_build",
+    "BuildPlan": "_build",
     "COLUMNS": "_frame",
     "Calibration": "_calibration",
     "Cell": "_cells",
@@ -33,33 +40,47 @@ _HOMES = {
     "Rule": "_cells",
     "TABLES": "_tables",
     "Table": "_table",
+    "UG100Data": "_dataset",
+    "VerifyReport": "_dataset_verify",
+    "build_ug100": "_build",
     "calibrate": "_calibration",
+    "campaign_frame": "_campaign",
     "cells": "_cells",
     "check_distances": "_checks",
     "f1_curve": "_detector",
+    "load_ug100": "_dataset",
     "plots": "_plots",
     "read_distances": "_read",
     "tables": "_tables",
     "write_distances": "_read",
+    "write_ug100": "_dataset_write",
 }
 
 __all__ = [
     "COLUMNS",
     "TABLES",
+    "BuildInterruptedError",
+    "BuildPlan",
     "Calibration",
     "Cell",
     "Column",
     "Labels",
     "Rule",
     "Table",
+    "UG100Data",
+    "VerifyReport",
+    "build_ug100",
     "calibrate",
+    "campaign_frame",
     "cells",
     "check_distances",
     "f1_curve",
+    "load_ug100",
     "plots",
     "read_distances",
     "tables",
     "write_distances",
+    "write_ug100",
 ]
 
 

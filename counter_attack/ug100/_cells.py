@@ -101,7 +101,7 @@ def _cell(name: str, attack_set: str, rows: pd.DataFrame) -> Cell:
             "give a row for each attack on each image, with an empty distance where it failed."
         )
     images = rows.drop_duplicates("index").set_index("index").loc[wide.index]
-    data_set, architecture, training = _parts(name)
+    data_set, architecture, training = parts_of_name(name)
     return Cell(
         configuration=name,
         data_set=data_set,
@@ -115,7 +115,8 @@ def _cell(name: str, attack_set: str, rows: pd.DataFrame) -> Cell:
     )
 
 
-def _parts(name: str) -> tuple[str, str, str]:
+def parts_of_name(name: str) -> tuple[str, str, str]:
+    """Data set, architecture and training of a configuration; the whole name and two empty texts for another form."""
     parts = name.split("-")
     return (parts[0], parts[1], parts[2]) if len(parts) == 3 and all(parts) else (name, "", "")
 

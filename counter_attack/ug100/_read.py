@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from counter_attack.ug100._campaign import campaign_frame
+from counter_attack.ug100._dataset import load_ug100
+from counter_attack.ug100._dataset_files import is_data_set
 from counter_attack.ug100._frame import COLUMNS, TEXTS, check_frame
 from mipverify_py.data._bytes import read_all, read_text
 from onnx_models.errors import InputError
@@ -28,15 +31,21 @@ _ENDINGS = (".json", ".json.gz")
 def read_distances(path: Path) -> pd.DataFrame:
     """The distances in a folder or a file as a tidy table with the columns `COLUMNS`.
 
-    A folder is laid out as UG100's: `mip/NAME.json` maps each index to {"lower": l, "upper": u}, and any other folder
-    beside it is an attack set in which `NAME.json` maps each index to {"attack": distance, ...}; all may be compressed
-    as .json.gz, null is a missing end or a failure, and a `lower` of 1e100 a claim of infeasibility. A file is a .csv
-    (or .csv.gz) table with a header line, where an empty field is a missing number and `inf` an infinite one, or
-    .parquet.
+    A folder is a data set of ours (see `load_ug100`) or laid out as UG100's: `mip/NAME.json` maps each index to
+    {"lower": l, "upper": u}, and any other folder beside it is an attack set in which `NAME.json` maps each index to
+    {"attack": distance, ...}; all may be compressed as .json.gz, null is a missing end or a failure, and a `lower` of
+    1e100 a claim of infeasibility. A file is a .csv (or .csv.gz) table with a header line, where an empty field is a
+    missing number and `inf` an infinite one, or .parquet, or the .sqlite store of a campaign (see `campaign_frame`).
 
     Raises:
         InputError: nothing there, a damaged file, or contents that make no sense; the message names the place.
     """
+    if path.is_dir() and is_data_set(path):
+        return load_ug100(path).frame
+    if path.suffix == ".sqlite" and path.exists():
+        from mipverify_py.campaigns._load import load_campaign
+
+        return campaign_frame(load_campaign(path))
     if path.is_dir():
         return check_frame(_read_folder(path), str(path))
     if path.name.endswith((".csv", ".csv.gz")):
@@ -45,7 +54,10 @@ def read_distances(path: Path) -> pd.DataFrame:
         return check_frame(_read_parquet(path), str(path))
     if not path.exists():
         raise InputError(f"{path}: there is no such file or folder.")
-    raise InputError(f"{path}: is not read; name a folder with mip/ in it, or a .csv, .csv.gz or .parquet table.")
+    raise InputError(
+        f"{path}: is not read; name a folder with mip/ in it, a data set's folder, or a .csv, .csv.gz, .parquet "
+        "or .sqlite file."
+    )
 
 
 def write_distances(frame: pd.DataFrame, path: Path) -> None:
