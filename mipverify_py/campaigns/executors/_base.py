@@ -33,6 +33,10 @@ class Running:
     upper: float | None = None
 
 
+def _ignore() -> None:
+    """Does nothing."""
+
+
 class Executor(ABC):
     """Workers that attempt tasks. One thread uses it; close it when done, or use it in a `with`.
 
@@ -44,7 +48,7 @@ class Executor(ABC):
             others leave the caller free to look at `running`.
     """
 
-    on_news: Callable[[], None] = staticmethod(lambda: None)
+    on_news: Callable[[], None] = staticmethod(_ignore)
 
     @property
     @abstractmethod
