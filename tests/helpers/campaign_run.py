@@ -65,7 +65,11 @@ def worker_pids(parent: int) -> list[int]:
     found = []
     for folder in Path("/proc").iterdir():
         try:
-            if folder.name.isdigit() and int(_stat(folder)[1]) == parent and b"_worker" in _command(folder):
+            if (
+                folder.name.isdigit()
+                and int(_stat(folder)[1]) == parent
+                and b"mipverify_py.campaigns.executors._worker" in _command(folder)
+            ):
                 found.append(int(folder.name))
         except OSError:
             continue  # it is no more
