@@ -224,11 +224,11 @@ class _Ascent:
 
     def _random(self) -> Tensor:
         """Points of size 1 in the norm."""
-        shape = (len(self.rows), self.problem.x.shape[1])
+        n = self.problem.x.shape[1]
         if self.problem.norm is Norm.LINF:
-            drawn = 2.0 * self.problem.uniform(shape) - 1.0
+            drawn = 2.0 * self.problem.uniform(self.rows, n) - 1.0
             return drawn / drawn.abs().amax(dim=1, keepdim=True)
-        drawn = self.problem.normal(shape)
+        drawn = self.problem.normal(self.rows, n)
         return drawn / _length(drawn)
 
     def _inside(self, points: Tensor) -> Tensor:

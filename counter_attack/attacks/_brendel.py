@@ -114,7 +114,7 @@ def _noisy_starts(problem: AttackProblem) -> tuple[Tensor, Tensor]:
     share = (torch.arange(1, BLENDS + 1, dtype=torch.float64, device=left.device) / BLENDS)[:, None]
     rows, points = left[:0], problem.x[:0]
     for _ in range(DRAWS):
-        noise = torch.lerp(problem.lower, problem.upper, problem.uniform((len(left), problem.x.shape[1])))
+        noise = torch.lerp(problem.lower, problem.upper, problem.uniform(left, problem.x.shape[1]))
         blends = problem.clip(torch.lerp(problem.x[left][:, None], noise[:, None], share))
         owners = left.repeat_interleave(BLENDS)
         logits = problem.logits(blends.reshape(len(owners), -1), owners)

@@ -129,9 +129,11 @@ def _nearest_boundary(problem: AttackProblem, point: Tensor, rows: Tensor, allow
 
 def _random_start(problem: AttackProblem, rows: Tensor) -> Tensor:
     """Points within half the distance known of each input, or half the domain's width."""
-    shape = (len(rows), problem.x.shape[1])
-    drawn = 2.0 * problem.uniform(shape) - 1.0 if problem.norm is Norm.LINF else problem.normal(shape)
-    size = tensor_distances(drawn, drawn.new_zeros(shape), problem.norm).clamp_min(TINY)
+    import torch
+
+    n = problem.x.shape[1]
+    drawn = 2.0 * problem.uniform(rows, n) - 1.0 if problem.norm is Norm.LINF else problem.normal(rows, n)
+    size = tensor_distances(drawn, torch.zeros_like(drawn), problem.norm).clamp_min(TINY)
     radius = 0.5 * problem.best_distance[rows].clamp_max(float(widest(problem)))
     return problem.clip(problem.x[rows] + drawn * (radius / size)[:, None])
 

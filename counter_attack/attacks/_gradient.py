@@ -85,19 +85,19 @@ def project(difference: Tensor, eps: Tensor, norm: Norm) -> Tensor:
     return difference.sign() * (size - threshold).clamp(min=0)
 
 
-def uniform_in_ball(problem: AttackProblem, eps: Tensor) -> Tensor:
-    """Uniform draws from the balls of radius eps around 0 in the problem's norm, shape (K, n)."""
+def uniform_in_ball(problem: AttackProblem, eps: Tensor, rows: Tensor) -> Tensor:
+    """Uniform draws from the balls of radius eps around 0 in the problem's norm for the inputs `rows`, shape (K, n)."""
     import torch
 
-    count, n = len(eps), problem.x.shape[1]
+    n = problem.x.shape[1]
     if problem.norm is Norm.LINF:
-        return eps[:, None] * (2 * problem.uniform((count, n)) - 1)
+        return eps[:, None] * (2 * problem.uniform(rows, n) - 1)
     if problem.norm is Norm.L2:
-        direction = unit(problem.normal((count, n)))
-        return eps[:, None] * problem.uniform((count, 1)) ** (1 / n) * direction
+        direction = unit(problem.normal(rows, n))
+        return eps[:, None] * problem.uniform(rows, 1) ** (1 / n) * direction
     # n + 1 exponential draws divided by their sum are uniform on the simplex; the last is the slack.
-    share = -torch.log1p(-problem.uniform((count, n + 1)))
-    sign = torch.where(problem.uniform((count, n)) < 0.5, -1.0, 1.0)
+    share = -torch.log1p(-problem.uniform(rows, n + 1))
+    sign = torch.where(problem.uniform(rows, n) < 0.5, -1.0, 1.0)
     return eps[:, None] * sign * share[:, :n] / share.sum(dim=1, keepdim=True)
 
 
@@ -224,7 +224,7 @@ class PGD(_Descent):
 
         def attack_at(eps: Tensor, rows: Tensor) -> None:
             for _ in range(self.restarts):
-                start = uniform_in_ball(problem, eps) if self.random_start else torch.zeros_like(problem.x[rows])
+                start = uniform_in_ball(problem, eps, rows) if self.random_start else torch.zeros_like(problem.x[rows])
                 self.climb(problem, start, eps, rows)
                 left = ~reached(problem, eps, rows)
                 eps, rows = eps[left], rows[left]

@@ -34,22 +34,19 @@ class _Noise(EpsilonAttack):
             raise InputError(f"The attack {self.name} needs at least 1 run; got {self.runs}.")
 
     @abstractmethod
-    def draw(self, problem: AttackProblem, eps: Tensor) -> Tensor:
-        """Noise of size at most eps, shape (K, n)."""
+    def draw(self, problem: AttackProblem, eps: Tensor, rows: Tensor) -> Tensor:
+        """Noise of size at most eps for the inputs `rows`, shape (K, n)."""
 
     def prepare(self, problem: AttackProblem) -> AttackAt:
         """Nothing is shared between radii."""
         import torch
 
         def attack_at(eps: Tensor, rows: Tensor) -> None:
-            left = self.runs
-            while left and len(rows):
-                # A call holds at most as many points as the batch has inputs, so that it counts as one honestly.
-                together = min(left, max(1, len(problem) // len(rows)))
-                left -= together
-                owners, sizes = rows.repeat(together), eps.repeat(together)
+            for _ in range(self.runs):
+                if not len(rows):
+                    return
                 with torch.no_grad():
-                    problem.logits(problem.clip(problem.x[owners] + self.draw(problem, sizes)), owners)
+                    problem.logits(problem.clip(problem.x[rows] + self.draw(problem, eps, rows)), rows)
                 going = ~reached(problem, eps, rows)
                 eps, rows = eps[going], rows[going]
 
@@ -68,9 +65,9 @@ class UniformNoise(_Noise):
 
     name: ClassVar[str] = "uniform"
 
-    def draw(self, problem: AttackProblem, eps: Tensor) -> Tensor:
-        """Noise of size at most eps, shape (K, n)."""
-        noise = 2 * problem.uniform((len(eps), problem.x.shape[1])) - 1
+    def draw(self, problem: AttackProblem, eps: Tensor, rows: Tensor) -> Tensor:
+        """Noise of size at most eps for the inputs `rows`, shape (K, n)."""
+        noise = 2 * problem.uniform(rows, problem.x.shape[1]) - 1
         return eps[:, None] * noise if self.norm is Norm.LINF else _scaled(noise, eps, self.norm)
 
 
@@ -86,9 +83,9 @@ class GaussianNoise(_Noise):
 
     name: ClassVar[str] = "gaussian"
 
-    def draw(self, problem: AttackProblem, eps: Tensor) -> Tensor:
-        """Noise of size at most eps, shape (K, n)."""
-        return _scaled(problem.normal((len(eps), problem.x.shape[1])), eps, self.norm)
+    def draw(self, problem: AttackProblem, eps: Tensor, rows: Tensor) -> Tensor:
+        """Noise of size at most eps for the inputs `rows`, shape (K, n)."""
+        return _scaled(problem.normal(rows, problem.x.shape[1]), eps, self.norm)
 
 
 def _scaled(noise: Tensor, eps: Tensor, norm: Norm) -> Tensor:

@@ -11,12 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from counter_attack._classifier import Classifier
 from counter_attack._distances import distances, tensor_distances
+from counter_attack.attacks._draws import Draws
 from mipverify_py import Norm
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from counter_attack.attacks._contract import Budget
@@ -63,8 +63,8 @@ class AttackProblem:
         best_distance: its distance, shape (N,); infinite without one.
         settled: inputs that are adversarial themselves, for which nothing is left to do, shape (N,).
         calls: points that the model was evaluated on, per input, shape (N,).
-        generator: source of randomness, on the CPU so that draws do not depend on the device; see `uniform`, `normal`.
-        seed: the seed given.
+        rows: the numbers of all inputs, 0 to N - 1, shape (N,).
+        seed: of the draws, see `uniform` and `normal`.
     """
 
     def __init__(
@@ -82,11 +82,13 @@ class AttackProblem:
 
         points = _inputs(model, x)
         self.classifier = Classifier.of(model, shape=points.shape[1:])
-        self.norm, self.seed, self.generator = norm, seed, _generator(seed)
+        self.norm, self.seed = norm, _seed(seed)
         device = self.classifier.device
         rows = points.reshape(len(points), -1)
         low, high = _domain(domain, rows)
         self.x, self.lower, self.upper = (torch.from_numpy(a.copy()).to(device) for a in (rows, low, high))
+        self.rows = torch.arange(len(rows), device=device)
+        self._draws = Draws(self.seed, self.x)
         logits = _first_logits(self.classifier, self.x)
         self._first = logits
         self.reference = _labels(label, logits)
@@ -188,17 +190,13 @@ class AttackProblem:
             self._keep(inside[nearer], distance[nearer], owner[nearer])
         return adversarial
 
-    def uniform(self, shape: tuple[int, ...]) -> Tensor:
-        """Uniform draws from [0, 1)."""
-        import torch
+    def uniform(self, rows: Tensor, *shape: int) -> Tensor:
+        """Uniform draws from [0, 1) for the inputs `rows`, shape (K, *shape); each input has its own stream."""
+        return self._draws.uniform(rows, shape)
 
-        return torch.rand(shape, generator=self.generator, dtype=torch.float64).to(self.x.device)
-
-    def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal draws."""
-        import torch
-
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64).to(self.x.device)
+    def normal(self, rows: Tensor, *shape: int) -> Tensor:
+        """Standard normal draws likewise."""
+        return self._draws.normal(rows, shape)
 
     def check(self) -> Check:
         """Tests the closest successes anew, side by side, and measures them with numpy.
@@ -297,12 +295,10 @@ def _domain(domain: tuple[ArrayLike, ArrayLike], rows: Array) -> tuple[Array, Ar
     return np.array(low), np.array(high)
 
 
-def _generator(seed: Any) -> torch.Generator:
-    import torch
-
+def _seed(seed: Any) -> int:
     if not isinstance(seed, int | np.integer) or not -(2**63) <= seed < 2**63:
         raise InputError(f"The seed has to be a whole number of 64 bits; got {seed!r}.")
-    return torch.Generator().manual_seed(int(seed))
+    return int(seed)
 
 
 def _first_logits(classifier: Classifier, x: Tensor) -> Tensor:

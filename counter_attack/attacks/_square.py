@@ -135,16 +135,16 @@ class _Search:
             self.moved, self.value = self.moved[mask], self.value[mask]
 
     def signs(self, *shape: int) -> Tensor:
-        """Random signs."""
-        return 2.0 * (self.problem.uniform(shape) < 0.5).to(self.problem.x.dtype) - 1.0
+        """Random signs for each row, shape (K, *shape)."""
+        return 2.0 * (self.problem.uniform(self.rows, *shape) < 0.5).to(self.problem.x.dtype) - 1.0
 
     def window(self, height: int, width: int) -> Tensor:
         """Pixels of a random window for each row, shape (K, height * width)."""
         import torch
 
-        drawn, device = self.problem.uniform((2, len(self.rows))), self.problem.x.device
-        top = (drawn[0] * (self.height - height + 1)).long()
-        left = (drawn[1] * (self.width - width + 1)).long()
+        drawn, device = self.problem.uniform(self.rows, 2), self.problem.x.device
+        top = (drawn[:, 0] * (self.height - height + 1)).long()
+        left = (drawn[:, 1] * (self.width - width + 1)).long()
         down, right = torch.arange(height, device=device), torch.arange(width, device=device)
         inner = (down[:, None] * self.width + right[None, :]).flatten()
         return (top * self.width + left)[:, None] + inner[None, :]
@@ -154,12 +154,12 @@ class _Signs(_Search):
     """The search in L-infinity."""
 
     def start(self) -> Tensor:
-        stripes = self.signs(len(self.rows), self.channels, 1, self.width)
+        stripes = self.signs(self.channels, 1, self.width)
         return self.eps * stripes.expand(-1, -1, self.height, -1).flatten(2)
 
     def changed(self, side: int) -> Tensor:
         pixels = self.window(min(side, self.height), min(side, self.width))
-        sign = self.eps * self.signs(len(self.rows), self.channels, 1)
+        sign = self.eps * self.signs(self.channels, 1)
         index = pixels[:, None, :].expand(-1, self.channels, -1)
         return self.moved.scatter(2, index, sign.expand_as(index))
 
@@ -173,7 +173,7 @@ class _Windows(_Search):
         side = max(self.height // TILES, 1) if self.height > 1 else max(self.width // TILES, 1)
         high, wide = min(side, self.height), min(side, self.width)
         rows, columns = -(-self.height // high), -(-self.width // wide)
-        signs = self.signs(len(self.rows), self.channels, rows, columns)
+        signs = self.signs(self.channels, rows, columns)
         shape = bumps(high, wide).to(signs.device)
         moved: Tensor = torch.kron(signs, shape)[:, :, : self.height, : self.width]
         return moved.flatten(2)
@@ -190,7 +190,7 @@ class _Windows(_Search):
         budget = (spare + (moved * union).square().sum(dim=2, keepdim=True)).sqrt()
         old = moved.gather(2, into)
         shape = self._shape(high, wide, count)
-        new = shape * self.signs(count, self.channels, 1) + old / _size(old)
+        new = shape * self.signs(self.channels, 1) + old / _size(old)
         emptied = moved.scatter(2, out, 0.0)
         return emptied.scatter(2, into, new / _size(new) * budget)
 
@@ -210,7 +210,7 @@ class _Windows(_Search):
         lying = bumps(high, wide).to(self.problem.x.device)
         if high != wide:
             return lying.flatten().expand(count, 1, -1)
-        turned = self.problem.uniform((count, 1, 1)) < 0.5
+        turned = self.problem.uniform(self.rows, 1, 1) < 0.5
         return torch.where(turned, lying.T.flatten(), lying.flatten())
 
 

@@ -151,18 +151,18 @@ class FoolingAttack:
             if not len(rows):
                 break
             here = points[rows]
-            slope = hunt.class_slope(here, rows) + weight * self._distance_slope(hunt, here)
+            slope = hunt.class_slope(here, rows) + weight * self._distance_slope(hunt, here, rows)
             points[rows] = hunt.inside(here + self.step_size * torch.sign(slope), rows)
         else:
             hunt.try_points(points)
         return hunt
 
-    def _distance_slope(self, hunt: _Hunt, points: Tensor) -> Tensor:
+    def _distance_slope(self, hunt: _Hunt, points: Tensor, rows: Tensor) -> Tensor:
         """g at points, shape (K, n)."""
         import torch
 
         count, n = points.shape
-        noise = hunt.problem.normal((self.samples, count, n))
+        noise = hunt.problem.normal(rows, self.samples, n).transpose(0, 1)
         around = torch.cat([points + self.sigma * noise, points - self.sigma * noise])
         values = hunt.scores(hunt.problem.clip(around.reshape(-1, n))).reshape(2, self.samples, count)
         change = values[0] - values[1]
@@ -234,7 +234,7 @@ class _Hunt:
     def random_points(self) -> Tensor:
         """Uniform draws from the balls, moved into the domain."""
         x = self.problem.x
-        return self.inside(x + self.radius * (2 * self.problem.uniform(tuple(x.shape)) - 1), None)
+        return self.inside(x + self.radius * (2 * self.problem.uniform(self.problem.rows, x.shape[1]) - 1), None)
 
     def inside(self, points: Tensor, rows: Tensor | None) -> Tensor:
         """The points moved into ball and domain; strictly within the radius also after rounding."""

@@ -49,7 +49,7 @@ def showing(*points: float | list[float], norm: Norm = Norm.LINF) -> Scripted:
 
 def bisect_towards(problem: AttackProblem, halvings: int = 80) -> None:
     """Moves along a random direction onto the boundary, to the last bit, one input at a time."""
-    far = problem.uniform(tuple(problem.x.shape))
+    far = problem.uniform(problem.rows, problem.x.shape[1])
     for row in range(len(problem)):
         rows, low, high = torch.tensor([row]), 0.0, 1.0
         for _ in range(halvings):
@@ -160,7 +160,7 @@ def test_random_points_never_come_below_the_exact_distance(seed: int) -> None:
 
     def script(problem: AttackProblem) -> None:
         for eps in (0.05, 0.1, 0.2, 0.4):
-            problem.logits(problem.clip(problem.x + eps * problem.normal(tuple(problem.x.shape)).sign()))
+            problem.logits(problem.clip(problem.x + eps * problem.normal(problem.rows, problem.x.shape[1]).sign()))
 
     result = Scripted(script=script)(network, x, seed=seed)
     assert_sound(result, network, x)
@@ -297,7 +297,7 @@ def test_draws_follow_the_seed_and_leave_torch_alone() -> None:
     drawn: list[Array] = []
 
     def script(problem: AttackProblem) -> None:
-        drawn.append(np.concatenate([problem.uniform((2, 3)).numpy(), problem.normal((2, 3)).numpy()]))
+        drawn.append(np.concatenate([problem.uniform(problem.rows, 2, 3)[0], problem.normal(problem.rows, 2, 3)[0]]))
 
     state = torch.random.get_rng_state()
     for seed in (0, 0, 1):

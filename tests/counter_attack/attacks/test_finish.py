@@ -21,7 +21,7 @@ from tests.helpers.norms import dense_network, exact_norm_distance
 
 
 @pytest.mark.parametrize("name", ["digits_small_standard", "digits_small_adversarial"])
-@pytest.mark.parametrize("inner", [None, FAB(steps=10), Square(eps=0.5, queries=50)], ids=["none", "fab", "square"])
+@pytest.mark.parametrize("inner", [None, FAB(steps=10), Square(eps=0.5, queries=150)], ids=["none", "fab", "square"])
 def test_most_digits_are_solved_and_none_is_nearer(name: str, inner: Attack | None) -> None:
     data = digits(name, 8)
     found = ExactFinish(inner=inner)(data.network, data.images)

@@ -89,7 +89,8 @@ def test_random_starts_are_uniform_in_the_ball(norm: Norm) -> None:
     """The share of the ball within radius t is t^n, and every entry is as often negative as positive."""
     count, n, eps = 4000, 5, 0.3
     problem = problem_of(np.full((1, n), 0.5), norm)
-    drawn = uniform_in_ball(problem, torch.full((count,), eps, dtype=torch.float64)).numpy()
+    sizes = torch.full((1,), eps, dtype=torch.float64)
+    drawn = np.concatenate([uniform_in_ball(problem, sizes, problem.rows) for _ in range(count)])
     assert kstest((size(drawn, norm) / eps) ** n, "uniform").pvalue > 1e-3
     assert np.all(np.abs((drawn > 0).mean(axis=0) - 0.5) < 0.04)
     halves = size(drawn[:, :2], norm) > size(drawn[:, 3:], norm)

@@ -24,7 +24,7 @@ class Guess(Attack):
         import torch
 
         for _ in range(self.draws):
-            share = problem.uniform(tuple(problem.x.shape))
+            share = problem.uniform(problem.rows, problem.x.shape[1])
             with torch.no_grad():
                 problem.logits(problem.lower + share * (problem.upper - problem.lower))
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from counter_attack.attacks import PGD, AttackProblem, Budget
+from counter_attack.attacks import BIM, PGD, AttackProblem, Budget
 from counter_attack.detection import (
     NON_ROBUST,
     ROBUST,
@@ -163,7 +163,7 @@ def test_fit_learns_the_buffer_from_exact_distances() -> None:
     network = line_classifier()
     x = np.linspace(0.05, 0.45, 9)[:, None]
     truth = 0.5 - x[:, 0]
-    coarse = PGD(steps=5, step_size=0.2)
+    coarse = BIM(steps=5, step_size=0.2)
     detector = CounterAttack(coarse, LeastSquares(), 0.1, model=network).fit(x, truth)
     reached = coarse(network, x).distance
     slope, intercept = np.polyfit(reached, truth, 1)

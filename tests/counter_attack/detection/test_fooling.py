@@ -101,7 +101,8 @@ def test_the_seed_decides() -> None:
     network, x = band(), np.array([[0.5, 0.5]])
     detector = CounterAttack(EXACT, Zero(), 0.05, model=network)
     one, again, other = (QUICK(detector, x, radius=0.4, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(one.adversarial, again.adversarial) and not np.array_equal(one.adversarial, other.adversarial)
+    assert np.array_equal(one.adversarial, again.adversarial, equal_nan=True)
+    assert not np.array_equal(one.adversarial, other.adversarial, equal_nan=True)
 
 
 def test_targets_are_kept() -> None:
