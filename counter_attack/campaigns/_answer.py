@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -40,7 +40,8 @@ def answer(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
     """The answer to a task of any kind, within its limits.
 
     A set of attacks shares the time limit, one after the other in the order of the set. Only where all of them have
-    done all their steps is the query decided: what an attack finds in less time is not that attack's distance.
+    done all their steps is the query decided: what an attack finds in less time is not that attack's distance. The
+    task's companions are attacked in the same calls; seconds are shared equally among them.
 
     Args:
         task: the attempt.
@@ -59,7 +60,7 @@ def answer(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
 
 @dataclass
 class _Run:
-    """A set of attacks on one input."""
+    """A set of attacks on the input of a task and those of its companions."""
 
     task: Task
     network: ReluNetwork
@@ -67,6 +68,11 @@ class _Run:
     started: float = field(default_factory=time.monotonic)
     results: dict[str, AttackResult] = field(default_factory=dict)
     stop: AttackStop = AttackStop.FINISHED
+
+    def __post_init__(self) -> None:
+        records = [member.record for member in self.task.members]
+        self.inputs = np.stack([record.input.values.reshape(-1) for record in records])
+        self.labels: list[int | None] = [record.question["label"] for record in records]
 
     def answer(self) -> Answer:
         """Runs the attacks until they are done, time is up, or Ctrl-C."""
@@ -85,7 +91,8 @@ class _Run:
                     break
         except KeyboardInterrupt:
             self.stop = AttackStop.INTERRUPTED
-        return self._answer(len(attacks))
+        first, *others = self._answers(len(attacks))
+        return replace(first, companions=tuple(others))
 
     def _run(self, name: str, attack: Attack, classifier: Classifier) -> None:
         limit = self.task.limits.time_limit
@@ -93,68 +100,72 @@ class _Run:
         if left is not None and left <= 0:
             self.stop = AttackStop.TIME
             return
-        record = self.task.record
-        label, targets = record.question["label"], record.question["targets"]
+        record, labels = self.task.record, self.labels
         result = attack(
             classifier,
-            record.input.values.reshape(1, -1),
-            None if label is None else np.array([label]),
-            targets,
+            self.inputs,
+            None if None in labels else np.array(labels),
+            record.question["targets"],
             domain=tuple(record.question["domain"]),
             seed=record.seed,
             budget=Budget(seconds=left),
         )
         self.results[name], self.stop = result, result.stop_reason
-        if (least := self._least()) is not None:
+        if (least := self._least(0)) is not None:
             self.tell(None, least)
 
     def _closest(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
         return PoolResult.of(self.results).adversarial
 
-    def _least(self) -> float | None:
-        found = [float(result.distance[0]) for result in self.results.values() if result.success[0]]
+    def _least(self, row: int) -> float | None:
+        found = [float(result.distance[row]) for result in self.results.values() if result.success[row]]
         return min(found, default=None)
 
-    def _answer(self, asked: int) -> Answer:
-        record, network = self.task.record, self.network
-        label = record.question["label"]
-        predicted = int(np.argmax(network.forward(record.input.values.reshape(-1))))
-        reference = predicted if label is None else label
-        targets = record.question["targets"]
-        wrong = (Targets() if targets is None else Targets.only(targets)).resolve(reference, network.output_size)
+    def _answers(self, asked: int) -> list[Answer]:
+        """One for each row of the inputs."""
         reason = _REASONS[self.stop]
+        cut = "" if len(self.results) == asked else f"{len(self.results)} of {asked} attacks were run"
+        seconds = (time.monotonic() - self.started) / len(self.inputs)
+        return [self._answer(row, reason, cut, seconds) for row in range(len(self.inputs))]
+
+    def _answer(self, row: int, reason: StopReason, cut: str, seconds: float) -> Answer:
+        label, targets = self.labels[row], self.task.record.question["targets"]
+        predicted = int(np.argmax(self.network.forward(self.inputs[row])))
+        reference = predicted if label is None else label
+        wrong = (Targets() if targets is None else Targets.only(targets)).resolve(reference, self.network.output_size)
         return Answer(
             decided=reason is StopReason.SOLVED,
             verdict=None,
             lower=None,
-            upper=self._least(),
+            upper=self._least(row),
             evidence=None,
             evidence_detail="",
             stop_reason=reason.value,
-            stop_detail="" if len(self.results) == asked else f"{len(self.results)} of {asked} attacks were run",
+            stop_detail=cut,
             predicted=predicted,
             reference=reference,
             engine=ENGINE,
             backend=None,
-            seconds=time.monotonic() - self.started,
-            findings=tuple(self._finding(name, result, wrong) for name, result in self.results.items()),
+            seconds=seconds,
+            findings=tuple(self._finding(name, result, row, wrong) for name, result in self.results.items()),
             statistics={
                 "attacks": {
-                    name: {"stop_reason": result.stop_reason.value, "tie": bool(result.tie[0])}
+                    name: {"stop_reason": result.stop_reason.value, "tie": bool(result.tie[row])}
                     for name, result in self.results.items()
-                }
+                },
+                "batch": len(self.inputs),
             },
         )
 
-    def _finding(self, name: str, result: AttackResult, wrong: tuple[int, ...]) -> Finding:
-        seconds, calls = result.seconds, int(result.calls[0])
-        if not result.success[0]:
+    def _finding(self, name: str, result: AttackResult, row: int, wrong: tuple[int, ...]) -> Finding:
+        seconds, calls = result.seconds / len(self.inputs), int(result.calls[row])
+        if not result.success[row]:
             return Finding(name, None, seconds=seconds, calls=calls)
-        point = result.adversarial[0]
+        point = result.adversarial[row]
         logits = self.network.forward(point)
         return Finding(
             name,
-            float(result.distance[0]),
+            float(result.distance[row]),
             max(wrong, key=lambda j: (logits[j], -j)),
             point.reshape(self.network.input_shape),
             seconds,

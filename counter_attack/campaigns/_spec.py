@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final
 
 from counter_attack._parameters import SETS, parameter_set
 from counter_attack.attacks import Attack, make_attack
-from counter_attack.attacks._registry import ATTACKS, attack_parameters
+from counter_attack.attacks._registry import attack_parameters
 from counter_attack.pool._finish import FINISH
 from mipverify_py import Norm
 from mipverify_py.campaigns._records import QueryKind
@@ -52,11 +52,11 @@ class AttackQuestion(Question):
             raise InputError("An attack query needs sets or attacks, one of the two.")
         if self.name is not None and len(self.sets) > 1:
             raise InputError(f"The name {self.name!r} is for one set of attacks; ask about each set in its own query.")
-        for name in self.attacks or {}:
-            if name not in ATTACKS:
-                raise InputError(f"There is no attack {name!r}; there are {', '.join(ATTACKS)}.")
-            if "norm" in (self.attacks or {})[name]:
+        for name, own in (self.attacks or {}).items():
+            if "norm" in own:
                 raise InputError(f"The attack {name} has a norm of its own; say it with norms, for all of the set.")
+            for norm in self.norms:
+                make_attack(name, **{**own, "norm": Norm(norm)})  # a wrong name or value comes to light here
 
     def variants(self, dataset: str | None) -> Iterator[Variant]:
         """See `Question`."""
@@ -120,7 +120,8 @@ def _read_attack(table: Table, folder: Path) -> AttackQuestion:
     )
     for source in question.sets:
         if source not in FAMILIES:
-            parameter_set(source)
+            for norm in question.norms:
+                parameter_set(source, norm=Norm(norm))
     return question
 
 

@@ -103,5 +103,6 @@ def running_line(running: Running) -> str:
     words = [record.kind.value, question.get("set"), question["norm"], question.get("eps")]
     asked = " ".join(str(word) for word in words if word is not None)
     bracket = bracket_words(Bracket(running.lower, running.upper))
-    place = f"{record.configuration}, {record.input.dataset} {record.input.index}, {asked}"
+    more = f" and {len(running.task.companions)} more" if running.task.companions else ""
+    place = f"{record.configuration}, {record.input.dataset} {record.input.index}{more}, {asked}"
     return f"  {place}: {bracket}{seconds(running.seconds)}"

@@ -229,7 +229,6 @@ class BuildArguments:
         return Limits(time_limit) if self.gap is None else Limits(time_limit, gap_relative=self.gap)
 
     def _settings(self) -> "RunSettings":
-        from counter_attack.ug100._build import ONE_ROUND
         from mipverify_py.campaigns._spec import RunSettings
 
-        return RunSettings(self.executor, self.workers, scheduler=self.scheduler, rounds=ONE_ROUND)
+        return RunSettings(self.executor, self.workers, scheduler=self.scheduler)

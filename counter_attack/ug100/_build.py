@@ -46,9 +46,6 @@ INDICES: Final = MappingProxyType({"digits": "0:30", "mnist": "250:2500", "cifar
 TIME_LIMITS: Final = MappingProxyType({"digits": 600.0, "mnist": 3600.0, "cifar10": 3600.0})
 """Seconds for one query unless told otherwise."""
 
-ONE_ROUND: Final = (1.0,)
-"""Every query gets all its time at once: all of them have to be answered, and an attack that is cut short is lost."""
-
 
 class BuildInterruptedError(Exception):
     """The build was asked to stop; what was done by then is in the folder, and the same build goes on with it."""
@@ -167,7 +164,7 @@ def build_ug100(
             raise BuildInterruptedError("training was interrupted") from error
         if training is not None and training.stop():
             raise BuildInterruptedError("all models are trained")
-        spec = plan.spec(models, settings or RunSettings(rounds=ONE_ROUND))
+        spec = plan.spec(models, settings or RunSettings())
         report = run_spec(spec, folder / STORE, policy=Policy.SKIP, watch=watch, stop=stop)
         if report.stopped:
             raise BuildInterruptedError(f"{report.decided} of {report.total} queries were decided")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -157,10 +157,12 @@ class Task:
         query: row of the query in the store.
         number: which attempt at it this is, from 1.
         record: the query.
-        limits: of this attempt.
+        limits: of this attempt; with companions the time limit is that of all together.
         overrides: options that stand in for `record.options` in this attempt (to verify anew with another backend).
         final: whether the run plans no longer attempt after this one. A query that a final attempt left open has had
             its time, and `Policy.SKIP` leaves it alone.
+        companions: tasks that are answered in one go with this one. They differ from it in query, number, input, label,
+            and in their limits, which are those of one query alone.
     """
 
     query: int
@@ -169,6 +171,14 @@ class Task:
     limits: Limits
     overrides: Mapping[str, Any] = field(default_factory=dict)
     final: bool = True
+    companions: tuple[Task, ...] = ()
+
+    @property
+    def members(self) -> tuple[Task, ...]:
+        """This task and its companions, each as if it were alone."""
+        if not self.companions:
+            return (self,)
+        return (replace(self, limits=self.companions[0].limits, companions=()), *self.companions)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -185,7 +195,8 @@ class Finding:
         distance: in the query's norm, None for a failure.
         target: the class that wins there, None for a failure.
         point: the example, of the input's shape; None for a failure.
-        seconds: wall-clock seconds, None where not measured on its own.
+        seconds: wall-clock seconds, an equal share where several inputs were attacked in one go; None where not
+            measured on its own.
         calls: model calls, None where not counted.
     """
 
@@ -202,12 +213,14 @@ class Answer:
     """What an attempt found out.
 
     Attributes:
-        decided: whether that is what was asked for, to the gap of its limits; an attack always is, unless interrupted.
+        decided: whether that is what was asked for, to the gap of its limits; a set of attacks is when all of them have
+            done all their steps.
         verdict, lower, upper, evidence, evidence_detail, stop_reason, stop_detail, predicted, reference, engine,
             backend, seconds: as in `Result`, enums by value. For an attack `upper` is the least distance, the verdict
-            is None, and so is `lower`.
+            is None, and so is `lower`. `seconds` of one of several that were answered in one go are its equal share.
         findings: examples; for an attack one per member of the set.
         statistics: JSON.
+        companions: the answers to the task's companions, in their order; they have none themselves.
     """
 
     decided: bool
@@ -225,6 +238,7 @@ class Answer:
     seconds: float
     findings: tuple[Finding, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    companions: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +260,8 @@ class Completion:
         host: class of the machine: JSON with "cpu", "cores", "memory_gib", "system", "gpu"; no names of machines or
             users.
         versions: package -> version, of what took part.
-        seconds: wall-clock seconds from sending the task to having the outcome.
+        seconds: wall-clock seconds from sending the task to having the outcome; of one of several tasks that were
+            answered in one go its equal share.
     """
 
     task: Task

@@ -1,6 +1,7 @@
 """In which order a run attempts its queries, and with how much time.
 
 Short attempts at all of them come first, then longer ones at those that stayed open: hard cases do not starve the rest.
+Sets of attacks get all their time at once, several inputs in one go: their work is fixed, so a short attempt is lost.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mipverify_py._arguments import whole_number
+from mipverify_py.campaigns._batches import batches, together
 from mipverify_py.campaigns._judging import MAX_FAILURES, closes
 from mipverify_py.campaigns._reading import StoredQuery
 from mipverify_py.campaigns._records import Answer, Failure, Limits, QueryKind, QueryRecord, QueryState, Task
@@ -70,7 +72,12 @@ class Rounds:
         return tuple(sorted({min(limit, max(self.least_seconds, share * limit)) for share in self.shares}))
 
     def first_round(self, query: StoredQuery) -> int:
-        """The first round that gives more time than what has not been enough so far; the last one if none does."""
+        """The first round that gives more time than what has not been enough so far; the last one if none does.
+
+        Attacks have the last one only.
+        """
+        if query.record.kind is QueryKind.ATTACK:
+            return len(self.budgets) - 1
         tried = [
             attempt.limits.time_limit
             for attempt in query.history
@@ -121,25 +128,55 @@ class Agenda:
         queries: what the run is about.
         rounds: its budgets.
         read_input: values of the input of the query in a row of the store, for records that lack them.
+        workers: how many work at a time.
+
+    Attributes:
+        cases: by row.
+        waiting: number of cases that wait, by `stage`.
     """
 
-    def __init__(self, queries: Sequence[StoredQuery], rounds: Rounds, read_input: Callable[[int], Array]) -> None:
+    def __init__(
+        self, queries: Sequence[StoredQuery], rounds: Rounds, read_input: Callable[[int], Array], workers: int = 1
+    ) -> None:
         self._rounds, self._read_input = rounds, read_input
         self.cases = {query.row: _case(query, rounds) for query in queries}
-        self.waiting = [0] * len(rounds.budgets)
-        """Number of cases that wait, by round."""
+        self.waiting = [0] * (len(rounds.budgets) + 1)
         self._heap: list[tuple[int, int, int]] = []
-        for case in self.cases.values():
-            self._add(case)
+        self._companions: dict[int, list[int]] = {}
+        for first, *others in self._batches(max(workers, 1)):
+            self._add(first, others)
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return sum(self.waiting)
+
+    def stage(self, row: int) -> int:
+        """The round that a case is in; for attacks, whose costs are others, one more than there are rounds."""
+        case = self.cases[row]
+        return len(self._rounds.budgets) if case.query.record.kind is QueryKind.ATTACK else case.round
 
     def next_task(self) -> Task:
-        """Takes the next case."""
+        """Takes the next case, and those that go together with it."""
         row = heapq.heappop(self._heap)[-1]
+        return together([self._take(member) for member in (row, *self._companions.pop(row, ()))])
+
+    def _batches(self, workers: int) -> list[list[int]]:
+        """Which cases are attempted in one go. They depend on the queries, the seed and the workers alone.
+
+        One that has failed goes alone, so that it takes no others with it again. Where nothing is tried twice all do.
+        """
+        may_share = self._rounds.max_failures > 1
+        sharing = {
+            row
+            for row, case in self.cases.items()
+            if may_share and case.query.record.kind is QueryKind.ATTACK and not case.query.failures
+        }
+        in_order = sorted(sharing, key=lambda row: (self._rounds.priority(row), row))
+        shared = batches([(row, self.cases[row].query.record) for row in in_order], workers)
+        return shared + [[row] for row in self.cases if row not in sharing]
+
+    def _take(self, row: int) -> Task:
         case = self.cases[row]
-        self.waiting[case.round] -= 1
+        self.waiting[self.stage(row)] -= 1
         case.attempts += 1
         budgets = self._rounds.budgets
         return Task(
@@ -167,7 +204,7 @@ class Agenda:
                 else:
                     self._go_on(case)
         if not case.is_over:
-            self._add(case)
+            self._add(row, [])
         return case
 
     def _fail(self, case: Case) -> None:
@@ -186,9 +223,12 @@ class Agenda:
             return False
         return case.lower <= case.upper and closes(self._rounds.limits, case.lower, case.upper)
 
-    def _add(self, case: Case) -> None:
-        self.waiting[case.round] += 1
-        heapq.heappush(self._heap, (case.round, self._rounds.priority(case.query.row), case.query.row))
+    def _add(self, row: int, companions: list[int]) -> None:
+        for member in (row, *companions):
+            self.waiting[self.stage(member)] += 1
+        if companions:
+            self._companions[row] = companions
+        heapq.heappush(self._heap, (self.cases[row].round, self._rounds.priority(row), row))
 
     def _complete(self, row: int, record: QueryRecord) -> QueryRecord:
         if np.size(record.input.values):

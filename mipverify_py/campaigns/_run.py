@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from mipverify_py.campaigns._batches import unfold
 from mipverify_py.campaigns._errors import CampaignError, StoreFullError
 from mipverify_py.campaigns._estimate import Estimate
 from mipverify_py.campaigns._reading import StoredQuery
@@ -117,12 +118,12 @@ class _Run:
         watch: Callable[[Progress], None] | None,
     ) -> None:
         self._store, self._executor, self._watch = store, executor, watch
-        self._agenda = Agenda(queries, rounds, store.input)
+        self._agenda = Agenda(queries, rounds, store.input, executor.workers)
         self._estimate = Estimate(rounds.budgets)
         self._counts = dict.fromkeys(QueryState, 0)
         for case in self._agenda.cases.values():
             self._counts[case.state] += 1
-        self._under_way: dict[tuple[int, int], int] = {}  # (query, number) -> round
+        self._under_way: dict[tuple[int, int], int] = {}  # (query, number) -> stage
         self._finished = self._attempts = self._failures = 0
         self._began = time.monotonic()
         self._shown = self._began - SECONDS_BETWEEN_LOOKS
@@ -155,13 +156,14 @@ class _Run:
     def _deal(self) -> None:
         while self._agenda and self._executor.outstanding < self._executor.capacity:
             task = self._agenda.next_task()
-            self._under_way[task.query, task.number] = self._agenda.cases[task.query].round
+            for member in task.members:
+                self._under_way[member.query, member.number] = self._agenda.stage(member.query)
             self._executor.submit(task)
 
     def _take_in(self, completions: Sequence[Completion]) -> None:
         """Records what has come to an end, once, and lets the agenda know."""
         news = {}
-        for completion in completions:
+        for completion in (each for one in completions for each in unfold(one)):
             name = (completion.task.query, completion.task.number)
             if name in self._under_way:
                 news[name] = completion

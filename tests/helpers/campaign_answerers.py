@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,40 @@ def logged(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
     return answer_of(task)
 
 
+def in_one_go(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
+    """Answers companions, too, and says of each how many went together."""
+    size = len(task.members)
+    first, *others = (answer_of(member, batch=size, limit=task.limits.time_limit) for member in task.members)
+    return replace(first, companions=tuple(others))
+
+
+def poisoned(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
+    """Index 3 kills its process, whoever goes with it."""
+    if any(member.record.input.index == 3 for member in task.members):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return in_one_go(task, network, tell)
+
+
+def stuck_together(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
+    """Several in one go sleep for ever, so that there is something to kill; or half of them are open on Ctrl-C."""
+    if task.companions:
+        try:
+            tell(0.125, None)
+            time.sleep(600)
+        except KeyboardInterrupt:
+            first, *others = (
+                answer_of(member, decided=member.record.input.index % 2 == 0, stop_reason="interrupted", lower=0.0)
+                for member in task.members
+            )
+            return replace(first, companions=tuple(others))
+    return in_one_go(task, network, tell)
+
+
+def forgetful(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
+    """Answers for itself alone."""
+    return answer_of(task)
+
+
 def zoo_model(name: str = "digits_small_standard") -> ModelRecord:
     """A model of the zoo as a store keeps it."""
     return ModelRecord(load_zoo(name).digest, name, zoo_path(name).read_bytes(), {})
@@ -174,9 +209,18 @@ def queries_about(model: ModelRecord, count: int) -> list[QueryRecord]:
     ]
 
 
-def new_store(path: Path, count: int) -> Store:
-    """A store with that many queries."""
+def attacks_about(model: ModelRecord, count: int, attack_set: str = "fast") -> list[QueryRecord]:
+    """The same with sets of attacks; labels differ."""
+    common = {"norm": "linf", "targets": None, "domain": [0.0, 1.0], "set": attack_set, "attacks": {}, "finish": False}
+    return [
+        replace(query, kind=QueryKind.ATTACK, question={**common, "label": i % 10}, options={"device": "cpu"})
+        for i, query in enumerate(queries_about(model, count))
+    ]
+
+
+def new_store(path: Path, count: int, *, attacks: int = 0) -> Store:
+    """A store with that many queries about distances, and that many of attacks."""
     store, model = Store.create(path), zoo_model()
     store.add_model(model)
-    store.add_queries(queries_about(model, count))
+    store.add_queries([*queries_about(model, count), *attacks_about(model, attacks)])
     return store

@@ -112,7 +112,7 @@ def main() -> None:
         if largest:
             resource.setrlimit(resource.RLIMIT_FSIZE, (int(largest[0]), resource.RLIM_INFINITY))
         try:
-            report = run(store, executor)
+            report = run(store, executor, Rounds(Limits(None)))
         except StoreFullError as error:
             sys.exit(f"full: {error}")
     sys.stdout.write(f"{report}\n")

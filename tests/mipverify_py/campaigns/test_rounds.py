@@ -152,9 +152,14 @@ def test_inputs_are_read_when_a_task_is_made(store: Store) -> None:
 def test_time_left_follows_the_formula(store: Store) -> None:
     task = agenda_of(store, Rounds(LIMITS)).next_task()
     estimate = Estimate((2.0, 12.5, 100.0))
-    assert estimate.seconds_left((10, 0, 0), 0.0, 2) is None
+    assert estimate.seconds_left((10, 0, 0, 0), 0.0, 2) is None
     for outcome in (answer_of(task), time_out(task)):
         estimate.add(0, Completion(task, outcome, "test", {}, {}, 1.5))
     # A query costs 1.5 s and in half of the cases 12.5 + 100 s more; 10 of them, and one of the last round, by two.
-    assert estimate.seconds_left((10, 0, 1), 7.0, 2) == pytest.approx((10 * (1.5 + 0.5 * 112.5) + 100 - 7) / 2)
-    assert Estimate((None,)).seconds_left((1,), 0.0, 1) is None
+    expected = (10 * (1.5 + 0.5 * 112.5) + 100 - 7) / 2
+    assert estimate.seconds_left((10, 0, 1, 0), 7.0, 2) == pytest.approx(expected)
+    # Attacks have the last budget at first, and then what they have cost; whether they stay open changes nothing.
+    assert estimate.seconds_left((10, 0, 1, 3), 7.0, 2) == pytest.approx(expected + 3 * 100 / 2)
+    estimate.add(3, Completion(task, time_out(task), "test", {}, {}, 0.25))
+    assert estimate.seconds_left((10, 0, 1, 3), 7.0, 2) == pytest.approx(expected + 3 * 0.25 / 2)
+    assert Estimate((None,)).seconds_left((1, 0), 0.0, 1) is None
