@@ -95,7 +95,9 @@ def _advise(record: dict[str, Any], report: RunReport, path: Path) -> None:
     """What this run did, and what to do about what is left."""
     out = Output()
     if report.total:
-        out.line(f"{report.attempts:,} attempts at {report.total:,} queries in {seconds(report.seconds)}")
+        attempts = f"{report.attempts:,} {'attempt' if report.attempts == 1 else 'attempts'}"
+        queries = f"{report.total:,} {'query' if report.total == 1 else 'queries'}"
+        out.line(f"{attempts} at {queries} in {seconds(report.seconds)}")
     else:
         out.line("nothing to do: every query of this policy has had its attempts")
     if record["open"] or record["failed"]:

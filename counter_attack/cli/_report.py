@@ -74,12 +74,15 @@ class ReportArguments:
 
 
 def _tell(path: Path, *, as_json: bool) -> None:
+    from importlib.metadata import version
+
     from mipverify_py.cli._json import SCHEMA, write_line
     from mipverify_py.cli._output import Output
     from mipverify_py.cli._printable import printable
 
     if as_json:
-        write_line({"schema": SCHEMA, "kind": "report", "file": str(path), "bytes": path.stat().st_size})
+        record = {"schema": SCHEMA, "kind": "report", "version": version("mipverify-py")}
+        write_line({**record, "file": str(path), "bytes": path.stat().st_size})
     else:
         Output().line(printable(str(path)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from counter_attack.ug100 import Table
+from counter_attack.ug100._table import file_name
 from mipverify_py.cli._json import SCHEMA, write_line
 from mipverify_py.cli._printable import printable
 from onnx_models.errors import InputError
@@ -52,9 +54,9 @@ class TableWriter:
             kind: of the JSON object.
         """
         if self._folder is not None:
-            self._save(self._folder / f"{table.name}.csv", table)
+            self._save(self._folder / f"{file_name(table.name)}.csv", table)
         if self._as_json:
-            write_line({"schema": SCHEMA, "kind": kind, **table.record()})
+            write_line({"schema": SCHEMA, "kind": kind, "version": version("mipverify-py"), **table.record()})
             return
         if self._written:
             self._console.print()

@@ -43,12 +43,21 @@ _Csv = Annotated[
     str | None,
     typer.Option("--csv", metavar="DIR", rich_help_panel=options.OUTPUT, help="Also save each table as DIR/NAME.csv."),
 ]
+_Norm = Annotated[
+    str | None,
+    typer.Option(
+        "--norm",
+        metavar="NAME",
+        parser=_parse.choice(("linf", "l1", "l2")),
+        help="linf, l1 or l2: which distances of a store whose attacks have several norms.",
+    ),
+]
 
 
-def _read(name: str) -> "pd.DataFrame":
+def _read(name: str, norm: str | None) -> "pd.DataFrame":
     from counter_attack.ug100 import read_distances
 
-    return read_distances(Path(name))
+    return read_distances(Path(name), norm=norm)
 
 
 @app.command(
@@ -86,6 +95,7 @@ class TablesArguments:
             help="Seed of the folds of the calibration.",
         ),
     ] = 0
+    norm: _Norm = None
     json: options.Json = False
     csv: _Csv = None
     quiet: options.Quiet = False
@@ -95,7 +105,7 @@ class TablesArguments:
         from counter_attack.cli._tables import ProgressLine, TableWriter
         from counter_attack.ug100 import tables
 
-        found = _read(self.distances)
+        found = _read(self.distances, self.norm)
         writer = TableWriter(as_json=self.json, folder=None if self.csv is None else Path(self.csv))
         names = None if self.table is None else self.table.values
         line = ProgressLine(quiet=self.quiet)
@@ -124,22 +134,27 @@ class PlotsArguments:
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", rich_help_panel=options.OUTPUT, help="Where the files go.")
     ] = "."
+    norm: _Norm = None
     json: options.Json = False
     quiet: options.Quiet = False
 
     def run(self) -> int:
         """Draws the figures and writes their names."""
+        from importlib.metadata import version
+
         from counter_attack.cli._tables import ProgressLine
         from counter_attack.ug100 import plots
         from mipverify_py.cli._json import SCHEMA, write_line
         from mipverify_py.cli._output import Output
 
         line = ProgressLine(quiet=self.quiet)
-        files = plots(_read(self.distances), Path(self.out), progress=lambda path: line.show(f"drawing {path}"))
+        files = plots(
+            _read(self.distances, self.norm), Path(self.out), progress=lambda path: line.show(f"drawing {path}")
+        )
         line.clear()
         for path in files:
             if self.json:
-                write_line({"schema": SCHEMA, "kind": "plot", "file": str(path)})
+                write_line({"schema": SCHEMA, "kind": "plot", "version": version("mipverify-py"), "file": str(path)})
             else:
                 Output().line(str(path))
         return ExitCode.ANSWERED
@@ -174,6 +189,7 @@ class CheckArguments:
             help="Show this many cases of each kind.",
         ),
     ] = 5
+    norm: _Norm = None
     json: options.Json = False
     csv: _Csv = None
 
@@ -183,6 +199,6 @@ class CheckArguments:
         from counter_attack.ug100 import check_distances
 
         writer = TableWriter(as_json=self.json, folder=None if self.csv is None else Path(self.csv))
-        for finding in check_distances(_read(self.distances), tolerance=self.tolerance):
+        for finding in check_distances(_read(self.distances, self.norm), tolerance=self.tolerance):
             writer.add(finding, rows=self.rows, kind="check")
         return ExitCode.ANSWERED

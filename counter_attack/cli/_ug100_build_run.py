@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def _record(data: UG100Data, report: VerifyReport, spent: float) -> dict[str, An
     return {
         "schema": SCHEMA,
         "kind": "ug100-build",
+        "version": version("mipverify-py"),
         "folder": str(data.folder),
         "configurations": [one["name"] for one in data.card["configurations"]],
         "cases": data.card["cases"],

@@ -39,9 +39,9 @@ def statements(found: Cases) -> Iterator[str]:
         yield "This campaign holds no queries yet, so there is nothing to show."
         return
     kinds = set(table["kind"])
-    if "distance" not in kinds:
+    if "attack" in kinds and "distance" not in kinds:
         yield "No exact distance was asked for, so attacks are compared with nothing."
-    if "attack" not in kinds:
+    if "distance" in kinds and "attack" not in kinds:
         yield "No attack was run, so exact distances stand alone."
     if kinds == {"verify"}:
         yield "All queries ask whether there is an adversarial example within a radius; there are no distances to draw."

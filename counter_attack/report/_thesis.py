@@ -55,7 +55,7 @@ def thesis_tables(
         wanted = [name for name in TABLES if name != "labels" or labels]
         for table in tables(frame, wanted, labels=labels, progress=progress):
             if table.rows:
-                yield dataclasses.replace(table, name=f"{table.name}-{norm}")
+                yield dataclasses.replace(table, name=f"{table.name}-{norm}", title=f"{table.title}, {norm}")
 
 
 def _names(answered: pd.DataFrame) -> dict[str, str]:

@@ -64,7 +64,7 @@ def _only_norm(table: pd.DataFrame, norm: str | None, name: str) -> str:
     if not present:
         raise InputError(f"{name}: holds no attacks, so there is nothing to compare exact distances with.")
     if norm is None and len(present) > 1:
-        raise InputError(f"{name}: holds attacks in the norms {', '.join(present)}; choose one of them.")
+        raise InputError(f"{name}: holds attacks in the norms {', '.join(present)}; choose one of them (--norm).")
     if norm is not None and norm not in present:
         raise InputError(f"{name}: holds no attacks in the norm {norm}; there is {', '.join(present)}.")
     return str(present[0] if norm is None else norm)

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 LICENCES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "digits": "Optical Recognition of Handwritten Digits, E. Alpaydin and C. Kaynak, UCI Machine Learning "
-        "Repository, 1998, doi:10.24432/C50P49. The repository states CC BY 4.0; the images come with scikit-learn.",
+        "Repository, 1998, doi:10.24432/C50P49. The repository states CC BY 4.0; the images are the copy of the test "
+        "set that comes with scikit-learn.",
         "mnist": "The MNIST database, Y. LeCun, C. Cortes and C. J. C. Burges, derived from databases of NIST. The "
-        "files come without a licence; widely used copies state CC BY-SA 3.0. Make sure before you pass images on.",
-        "fashion-mnist": "Fashion-MNIST, H. Xiao, K. Rasul and R. Vollgraf, 2017. Zalando states the MIT licence.",
-        "cifar10": "CIFAR-10, A. Krizhevsky, Learning multiple layers of features from tiny images, 2009. It comes "
-        "without a licence; the images were collected from the web. Make sure before you pass images on.",
+        "files come without a licence, and copies disagree: Keras states CC BY-SA 3.0 and Y. LeCun and C. Cortes as "
+        "holders of the copyright, others the MIT licence. Make sure before you pass images on.",
+        "fashion-mnist": "Fashion-MNIST, H. Xiao, K. Rasul and R. Vollgraf, 2017, arXiv:1708.07747. MIT licence, "
+        "copyright Zalando SE, as its repository (github.com/zalandoresearch/fashion-mnist) states.",
+        "cifar10": "CIFAR-10, A. Krizhevsky, Learning multiple layers of features from tiny images, 2009. Its page "
+        "(www.cs.toronto.edu/~kriz/cifar.html) names no licence and asks to cite that report; the images are from 80 "
+        "Million Tiny Images, which were collected from the web. Make sure before you pass images on.",
     }
 )
 """What is known about the licences of the images, by data set."""

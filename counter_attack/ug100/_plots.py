@@ -12,6 +12,7 @@ from counter_attack.pool import LARGEST_POOL
 from counter_attack.ug100._cells import Cell, Rule, cells
 from counter_attack.ug100._detector import f1_curve
 from counter_attack.ug100._figures import Block, blocks, whole
+from counter_attack.ug100._table import file_name
 from counter_attack.ug100._tables import best_pools
 from onnx_models.errors import InputError
 
@@ -53,7 +54,7 @@ def plots(distances: pd.DataFrame, folder: Path, *, progress: Callable[[Path], N
             for kind, draw in (("scatter", _scatter), ("pools", _pools), ("f1", _f1)):
                 if kind == "pools" and len(block.attacks) > LARGEST_POOL:
                     continue  # the table of pools says that there are too many subsets
-                path = folder / f"{kind}-{block.name}.png"
+                path = folder / f"{kind}-{file_name(block.name)}.png"
                 if progress is not None:
                     progress(path)
                 draw(block).savefig(path, dpi=_DPI)

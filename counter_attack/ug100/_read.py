@@ -28,7 +28,7 @@ _MIP = "mip"
 _ENDINGS = (".json", ".json.gz")
 
 
-def read_distances(path: Path) -> pd.DataFrame:
+def read_distances(path: Path, *, norm: str | None = None) -> pd.DataFrame:
     """The distances in a folder or a file as a tidy table with the columns `COLUMNS`.
 
     A folder is a data set of ours (see `load_ug100`) or laid out as UG100's: `mip/NAME.json` maps each index to
@@ -37,15 +37,21 @@ def read_distances(path: Path) -> pd.DataFrame:
     1e100 a claim of infeasibility. A file is a .csv (or .csv.gz) table with a header line, where an empty field is a
     missing number and `inf` an infinite one, or .parquet, or the .sqlite store of a campaign (see `campaign_frame`).
 
+    Args:
+        path: the folder or file.
+        norm: "linf", "l1" or "l2": which distances of a store to read; only for a store.
+
     Raises:
         InputError: nothing there, a damaged file, or contents that make no sense; the message names the place.
     """
-    if path.is_dir() and is_data_set(path):
-        return load_ug100(path).frame
-    if path.suffix == ".sqlite" and path.exists():
+    if path.suffix == ".sqlite" and path.is_file():
         from mipverify_py.campaigns._load import load_campaign
 
-        return campaign_frame(load_campaign(path))
+        return campaign_frame(load_campaign(path), norm=norm)
+    if norm is not None:
+        raise InputError(f"{path}: only a campaign's store holds several norms; leave the norm {norm} out.")
+    if path.is_dir() and is_data_set(path):
+        return load_ug100(path).frame
     if path.is_dir():
         return check_frame(_read_folder(path), str(path))
     if path.name.endswith((".csv", ".csv.gz")):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Style = Literal["text", "count", "percent", "share", "distance", "precise"]
 
-_FORMATS = {"count": "{:,}", "percent": "{:.2f}", "share": "{:.3f}", "distance": "{:.3g}", "precise": "{:.8g}"}
+_FORMATS = {"count": "{:,}", "percent": "{:z.2f}", "share": "{:z.3f}", "distance": "{:.3g}", "precise": "{:.8g}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Column:
         key: where its values are in a row; a spread (standard deviation) may stand beside them, at `key_std`.
         heading: what stands above it; lines are separated by line breaks.
         style: how values are shown: as text, as a whole number, in percent with two digits (values are percentages),
-            with three digits, or with three or eight significant ones.
+            with three digits (neither has a negative zero), or with three or eight significant ones.
     """
 
     key: str
@@ -77,3 +78,8 @@ class Table:
         writer.writeheader()
         writer.writerows(self.rows)
         return stream.getvalue()
+
+
+def file_name(name: str) -> str:
+    """The name of a table or figure as that of a file: what no file's name can hold is written as in addresses."""
+    return re.sub(r"[%/\\\0]", lambda found: f"%{ord(found[0]):02X}", name)

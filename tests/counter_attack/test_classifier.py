@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from counter_attack._classifier import Classifier
-from counter_attack.attacks import FGSM, ExactFinish
-from onnx_models import load_onnx, to_torch
+from counter_attack.attacks import FGSM, ExactFinish, make_attack
+from onnx_models import NetworkBuilder, load_onnx, to_torch
 from onnx_models.errors import InputError
 from onnx_models.zoo import digits_test, zoo_path
 
@@ -59,3 +59,11 @@ def test_a_module_with_a_network_within_is_taken(network_of_a_file: Path) -> Non
 def test_a_module_needs_a_shape() -> None:
     with pytest.raises(InputError, match="does not tell the shape"):
         Classifier.of(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fab", "cw"])
+def test_a_network_that_ignores_its_input_has_no_examples(name: str) -> None:
+    builder = NetworkBuilder((4,))
+    network = builder.build(builder.constant(np.array([0.0, 1.0, 0.5])))
+    found = make_attack(name)(network, np.full((2, 4), 0.5))
+    assert not found.success.any()

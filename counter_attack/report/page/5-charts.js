@@ -55,14 +55,14 @@ class Charts {
     for (const [name, , build] of this.specs) this.put(name, build(rows), others);
   }
 
-  /** Distances in different norms do not share an axis: the most frequent one is shown. */
+  /** Distances in different norms do not share an axis: the most frequent one is shown, of equally frequent ones L∞. */
   norm() {
     const counts = new Map();
     for (const row of this.rows) {
       const norm = this.cases.columns.norm.at(row);
       counts.set(norm, (counts.get(norm) ?? 0) + 1);
     }
-    const [norm] = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || collator.compare(a, b));
+    const [norm] = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || collator.compare(b, a));
     return { norm, others: counts.size > 1 };
   }
 
@@ -76,7 +76,7 @@ class Charts {
       return;
     }
     place.style.setProperty("--legend", `${this.legendHeight(place, traces)}px`);
-    const norm = others ? ` Norm ${this.shownNorm} only; the filters choose another.` : "";
+    const norm = others ? ` Norm ${inWords(this.shownNorm)} only; the filters choose another.` : "";
     byId(`caption-${name}`).textContent = caption + norm;
     Plotly.react(place, traces, this.themed(layout, traces), {
       displaylogo: false, responsive: true, showSendToCloud: false, plotlyServerURL: "",
@@ -290,10 +290,10 @@ class Charts {
   }
 }
 
-/** Ticks at powers of ten and, over few of them, at twice and five times those. */
+/** Ticks at powers of ten and, over few of them, also between those. */
 function logLayout(title, axis) {
   const low = Math.log10(axis[0]), high = Math.log10(axis.at(-1)), step = Math.ceil((high - low) / 8);
-  const factors = high - low < 2.5 ? [1, 2, 5] : [1];
+  const factors = high - low < 1 ? [1, 1.5, 2, 3, 5, 7] : high - low < 2.5 ? [1, 2, 5] : [1];
   const ticks = [];
   for (let power = Math.floor(low); power <= high; power++) {
     if (power % step === 0) for (const factor of factors) ticks.push(Number(`${factor}e${power}`));

@@ -60,6 +60,12 @@ def test_the_help_lists_every_command_and_loads_none(tmp_path: Path) -> None:
         assert f"counter_attack.cli._{name.replace('-', '_')}\n" not in done.stderr
 
 
+def test_the_reference_lists_every_command() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reference" / "counter-attack-cli.md"
+    commands = page.read_text("utf-8").partition("| command | does |")[2].partition("\n\n")[0]
+    assert [line.split("`")[1] for line in commands.splitlines() if line.startswith("| `")] == list(COMMANDS)
+
+
 def test_mistakes_are_one_line_with_the_program_s_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["atack"]) == 3
     out, errors = capsys.readouterr()

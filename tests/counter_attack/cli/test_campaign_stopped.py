@@ -104,7 +104,7 @@ def test_on_a_terminal_brackets_are_shown_and_taken_away(background: type[Backgr
     os.close(writer)
     text = ""
     try:
-        while not re.search(r"digits_conv_adversarial, digits \d, (attack|distance)", text):
+        while not re.search(r"digits_conv_adversarial, digits \d( and \d more)?, (attack|distance)", text):
             text += os.read(reader, 4096).decode("utf-8", "replace")
         assert "of 6 done: " in text
         child.send_signal(signal.SIGINT)

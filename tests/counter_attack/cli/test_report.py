@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import webbrowser
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,8 @@ def test_json_names_the_file(store: Path, tmp_path: Path, capsys: pytest.Capture
     assert run(["report", str(store), "--out", str(tmp_path), "--gallery", "0", "--json", "--quiet"]) == 0
     record = json.loads(capsys.readouterr().out)
     path = tmp_path / "index.html"
-    assert record == {"schema": 1, "kind": "report", "file": str(path), "bytes": path.stat().st_size}
+    expected = {"schema": 1, "kind": "report", "version": version("mipverify-py")}
+    assert record == {**expected, "file": str(path), "bytes": path.stat().st_size}
 
 
 def test_errors_are_one_line(store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from counter_attack.cli import run
+from mipverify_py.campaigns import Finding, QueryKind, Store
+from tests.helpers.campaigns import MODEL, answer, completion, query
 from tests.helpers.ug100 import MIP, STRONG, write_folder
 
 QUICK = "tightness,configurations,trainings,attacks,drop-one,pools,labels"
@@ -48,6 +52,7 @@ def test_json_is_one_object_per_table(distances: Path, capsys: pytest.CaptureFix
         "labels-toy",
     ]
     assert {(record["schema"], record["kind"]) for record in records} == {(1, "table")}
+    assert {record["version"] for record in records} == {version("mipverify-py")}
     [row] = records[1]["rows"]
     # By hand: exact 0.1, 0.3 and 0.400005, closest 0.09, 0.25 and 0.400001.
     assert row["difference_published"] == pytest.approx(100 * (0.740001 / 0.800005 - 1))
@@ -87,6 +92,21 @@ def test_names_with_dollar_signs_are_no_formulas(tmp_path: Path) -> None:
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 3
 
 
+def test_names_with_slashes_stay_in_the_folder(tmp_path: Path) -> None:
+    name = "a/../../b%-c-d"
+    table = ["configuration,index,attack_set,attack,distance,lower,upper"]
+    table += [f"{name},{index},../s,pgd,0.2,0.1,0.1" for index in range(3)]
+    (tmp_path / "in.csv").write_text("\n".join(table))
+    words = [str(tmp_path / "in.csv"), "--quiet"]
+    assert run(["ug100", "plots", *words, "--out", str(tmp_path / "drawn")]) == 0
+    assert run(["ug100", "tables", *words, "--csv", str(tmp_path / "tables"), "--table", "configurations,attacks"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drawn", "in.csv", "tables"]
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {
+        f"{kind}-a%2F..%2F..%2Fb%25-..%2Fs.png" for kind in ("scatter", "pools", "f1")
+    }
+    assert len(list((tmp_path / "tables").iterdir())) == 2
+
+
 def test_plots_are_named_as_they_are_drawn(distances: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ug100", "plots", str(distances), "--out", str(tmp_path / "figures")]) == 0
     out, errors = capsys.readouterr()
@@ -118,3 +138,25 @@ def test_mistakes_are_one_line(
     assert errors.startswith("counter-attack: ")
     assert message in errors
     assert errors.count("\n") == 1
+
+
+def test_distances_of_a_store_in_several_norms_are_chosen(
+    tmp_path: Path, distances: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "campaign.sqlite"
+    norms = {"linf": [0], "l2": [0, 1]}
+    with Store.create(store) as opened:
+        opened.add_model(MODEL)
+        opened.add_queries([query(i, QueryKind.ATTACK, norm=norm) for norm in norms for i in norms[norm]])
+        finding = Finding("pgd", 0.2, 5, np.full((1, 2, 3), 0.5))
+        for stored in opened.queries():
+            opened.record(completion(stored, answer(None, 0.2, decided=True, verdict=None, findings=(finding,))))
+    words = ["ug100", "tables", str(store), "--table", "tightness", "--json", "--quiet"]
+    assert run(words) == 3
+    assert "in the norms l2, linf; choose one" in capsys.readouterr().err
+    for norm, images in norms.items():
+        assert run([*words, "--norm", norm]) == 0
+        [row] = json.loads(capsys.readouterr().out)["rows"]
+        assert row["images"] == len(images)
+    assert run(["ug100", "check", str(distances), "--norm", "l2"]) == 3
+    assert "only a campaign's store holds several norms" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,7 @@ def test_building_again_takes_what_is_there_and_says_so(
     out, errors = capsys.readouterr()
     record = json.loads(out)
     assert errors == "" and (record["schema"], record["kind"]) == (1, "ug100-build")
+    assert record["version"] == version("mipverify-py")
     assert record["cases"]["decided"] == record["attacked"] == record["verified"]["examples"] == 2
 
 

@@ -20,7 +20,7 @@ from onnx_models.errors import InputError
 from tests.counter_attack.training.test_data import write_mnist
 from tests.helpers.campaigns_ug100 import tiny_grid
 
-INLINE = RunSettings("inline", rounds=(1.0,))
+INLINE = RunSettings("inline")
 TINY = {"architectures": ("A",), "trainings": ("standard", "adversarial"), "epochs": 2, "indices": "0:2"}
 
 

@@ -111,6 +111,8 @@ def test_distances_in_several_norms_are_never_mixed(tmp_path: Path) -> None:
     assert (row.distance, row.upper) == (1.5, 0.9)
     with pytest.raises(InputError, match="no attacks in the norm l1; there is l2, linf"):
         campaign_frame(campaign, norm="l1")
+    [row] = read_distances(campaign.path, norm="linf").itertuples(index=False)
+    assert (row.distance, row.upper) == (0.2, 0.1)
 
 
 def test_what_does_not_make_a_table_is_refused(tmp_path: Path) -> None:
@@ -128,3 +130,16 @@ def test_what_does_not_make_a_table_is_refused(tmp_path: Path) -> None:
         folder.mkdir()
         with pytest.raises(InputError, match=message):
             frame_of(folder, *contents)
+
+
+def test_no_answer_is_no_proof_that_there_is_no_example(tmp_path: Path) -> None:
+    frame = frame_of(
+        tmp_path,
+        (query(0), failure()),
+        (query(1), None),
+        (query(2), answer(0.1, None)),
+        (query(3), answer(None, None, decided=True, verdict="robust", stop_reason="solved")),
+        *((query(index, ATTACK), found(pgd=None)) for index in range(4)),
+    )
+    assert frame["upper"].isna().all()
+    assert [None if math.isnan(lower) else lower for lower in frame["lower"]] == [None, None, 0.1, math.inf]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import linprog
 
-from counter_attack.ug100 import TABLES, Rule, Table, calibrate, cells, read_distances, tables
+from counter_attack.ug100 import TABLES, Column, Rule, Table, calibrate, cells, read_distances, tables
 from onnx_models.errors import InputError
 from tests.helpers.ug100 import MIP, STRONG, Maker
 
@@ -267,3 +267,8 @@ def test_published_data_are_calibrated_within_their_spread(published: pd.DataFra
             for rule in Rule:
                 true, spread = row[f"true_{rule.value}"], row[f"true_{rule.value}_std"]
                 assert abs(true - row["expected"]) <= max(3 * spread, 0.5)
+
+
+@pytest.mark.parametrize(("style", "shown"), [("percent", "0.00"), ("share", "0.000"), ("precise", "-1e-09")])
+def test_what_is_rounded_to_zero_has_no_sign(style: Any, shown: str) -> None:
+    assert Column("x", "x", style).show({"x": -1e-9}) == shown
