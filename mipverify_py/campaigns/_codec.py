@@ -15,6 +15,9 @@ from mipverify_py.campaigns._errors import CampaignError
 from mipverify_py.campaigns._records import canonical_json
 from onnx_models import Array
 
+_BEYOND = 2**63
+"""The first whole number that SQLite lacks."""
+
 _LEVEL = 6
 """Of zlib: images shrink to a tenth, and a higher level gains nothing on them."""
 
@@ -39,10 +42,10 @@ def pack(array: Array, what: str) -> Packed:
     Raises:
         CampaignError: it holds NaN or an infinity, or no numbers; `what` says whose array it is.
     """
-    try:
-        plain = np.ascontiguousarray(array, dtype="<f8").reshape(np.shape(array))
-    except (TypeError, ValueError) as error:
-        raise CampaignError(f"{what}: an array of numbers is needed ({error}).") from error
+    kind = np.asarray(array).dtype
+    if kind.kind not in "biuf":
+        raise CampaignError(f"{what}: an array of real numbers is needed, not one of {kind}.")
+    plain = np.ascontiguousarray(array, dtype="<f8").reshape(np.shape(array))
     if not np.isfinite(plain).all():
         raise CampaignError(f"{what}: the array holds NaN or an infinity; a store keeps finite numbers only.")
     raw = plain.tobytes()
@@ -112,11 +115,31 @@ def number_or_none(value: float | None, what: str) -> float | None:
     return None if value is None else number(value, what)
 
 
-def whole_or_none(value: int | None) -> int | None:
-    """A whole number as a plain int; None stays None."""
-    return None if value is None else int(value)
+def whole(value: int, what: str) -> int:
+    """A whole number as a plain int.
+
+    Raises:
+        CampaignError: it is none, or needs more than 64 bits.
+    """
+    try:
+        plain = int(value)
+    except (TypeError, ValueError, OverflowError):
+        plain = _BEYOND
+    if plain != value or not -_BEYOND <= plain < _BEYOND:
+        raise CampaignError(f"{what} is {value!r}; a store keeps whole numbers of 64 bits there.")
+    return plain
 
 
-def digest(value: object) -> str:
-    """SHA-256 of the canonical JSON of a value, in hexadecimal."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+def whole_or_none(value: int | None, what: str) -> int | None:
+    """The same, with None for an absent value."""
+    return None if value is None else whole(value, what)
+
+
+def printable(text: str) -> str:
+    """The text with escapes for what UTF-8 lacks, such as bytes of a file's name that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def digest(value: object, what: str) -> str:
+    """SHA-256 of the canonical JSON of a value, in hexadecimal; raises CampaignError where that has none."""
+    return hashlib.sha256(to_json(value, what).encode()).hexdigest()

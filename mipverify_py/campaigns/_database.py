@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,15 +52,27 @@ class Database:
             self._identity = self._path.stat()
         except OSError as error:
             raise CampaignError(f"{self.name}: no store can be opened there ({error.strerror}).") from error
-        self._check_header()
-        with self.translated():
-            self.connection = self._open()
+        if not stat.S_ISREG(self._identity.st_mode):  # reading a pipe would wait for somebody to write
+            raise CampaignError(f"{self.name}: this is no file, so no store.")
+        with _OPENING:
+            if not any(os.path.samestat(self._identity, other._identity) for other in _OPEN):
+                self._check_header()
+            _OPEN.add(self)
+        try:
+            with self.translated():
+                self.connection = self._open()
+        except BaseException:
+            _OPEN.discard(self)
+            raise
 
     def _check_header(self) -> None:
         """Refuses what is no store, or a newer one, before SQLite touches it.
 
         The header of an SQLite file is 100 bytes long; its big-endian numbers at 60 and 68 are the two that
         `PRAGMA user_version` and `PRAGMA application_id` show. A version in the write-ahead log is checked later.
+
+        Never while this process has the file open: closing any descriptor of a file drops all locks that the process
+        has on it (POSIX), so a reader elsewhere would take itself for the last one and remove the write-ahead log.
         """
         try:
             with self._path.open("rb") as stream:
@@ -123,7 +137,7 @@ class Database:
         """Turns errors of SQLite that say something about the file into errors for people."""
         try:
             yield
-        except sqlite3.IntegrityError as error:
+        except (sqlite3.IntegrityError, UnicodeEncodeError, OverflowError) as error:
             raise CampaignError(f"{self.name}: a value does not belong into the store ({error}).") from error
         except sqlite3.Error as error:
             code = getattr(error, "sqlite_errorcode", None)
@@ -212,11 +226,23 @@ class Database:
         """Closes the connection; the last one to go folds the write-ahead log into the file."""
         with self._turn:
             self.connection.close()
+            _OPEN.discard(self)
+
+
+_OPEN: weakref.WeakSet[Database] = weakref.WeakSet()
+"""What this process has open."""
+
+_OPENING = threading.Lock()
+"""Held while a file's header is read, so that nobody opens the file meanwhile."""
 
 
 def _connect(path: Path, options: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path))}?{options}", uri=True, isolation_level=None, check_same_thread=False, timeout=PATIENCE
+        f"file:{quote(os.fsencode(path))}?{options}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=PATIENCE,
     )
 
 

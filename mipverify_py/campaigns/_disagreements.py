@@ -72,14 +72,16 @@ def _found(asked: Iterable[_Asked], attempts: dict[int, list[Attempt]]) -> list[
 
 def _between(group: Sequence[tuple[_Asked, Ends]]) -> list[Contradiction]:
     """None, or the worst contradiction between queries that measure the same distance from the same reference class."""
-    best, lower, upper = Ends(), group[0][0], group[0][0]
-    for asked, ends in group:
-        joined = best.and_also(ends)
-        lower = lower if joined.lower_by is best.lower_by else asked
-        upper = upper if joined.upper_by is best.upper_by else asked
-        best = joined
-    detail = best.crossing()
-    return [] if detail is None else [_contradiction([lower, upper], detail)]
+    best = Ends()
+    for _, ends in group:
+        best = best.and_also(ends)
+    crossing = best.crossing()
+    if crossing is None:
+        return []
+    lower, detail = crossing
+    lower_of = next(asked for asked, ends in group if lower in (ends.reproved, ends.claimed))
+    upper_of = next(asked for asked, ends in group if ends.upper == best.upper)
+    return [_contradiction([lower_of, upper_of], detail)]
 
 
 def _contradiction(asked: Sequence[_Asked], detail: str) -> Contradiction:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from mipverify_py.campaigns._records import Limits, QueryKind, QueryState
@@ -59,37 +59,71 @@ class Attempt:
         return f"attempt {self.digest[:12]}, {self.engine}" + ("" if self.backend is None else f" with {self.backend}")
 
 
+class End(NamedTuple):
+    """An end of a bracket, and the attempt that found it."""
+
+    value: float
+    by: Attempt
+
+
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The best that is known of a distance, with the attempts that found it; absent ends are None."""
+    """The best that is known of a distance; absent ends are None.
 
-    lower: float | None = None
-    lower_by: Attempt | None = None
-    upper: float | None = None
-    upper_by: Attempt | None = None
+    The two lower ends are kept apart: a solver's word is good to its tolerances only, and must neither hide that what
+    is reproved contradicts an example, nor stand in for a reproved end that is enough.
+
+    Attributes:
+        reproved: greatest lower end that our own checks prove.
+        claimed: greatest lower end that rests on a solver's word.
+        upper: least distance of a checked example.
+    """
+
+    reproved: End | None = None
+    claimed: End | None = None
+    upper: End | None = None
+
+    @property
+    def lower(self) -> End | None:
+        """The greater of the lower ends; at equality the reproved one."""
+        return _greater(self.reproved, self.claimed)
 
     def and_also(self, other: Ends) -> Ends:
-        """The greater of the lower ends with the lesser of the upper ones; at equality `self`'s."""
-        lower, upper = self, self
-        if other.lower is not None and (self.lower is None or other.lower > self.lower):
-            lower = other
-        if other.upper is not None and (self.upper is None or other.upper < self.upper):
-            upper = other
-        return Ends(lower.lower, lower.lower_by, upper.upper, upper.upper_by)
+        """The greater of the lower ends of each kind with the lesser of the upper ones; at equality `self`'s."""
+        upper = self.upper
+        if other.upper is not None and (upper is None or other.upper.value < upper.value):
+            upper = other.upper
+        return Ends(_greater(self.reproved, other.reproved), _greater(self.claimed, other.claimed), upper)
 
-    def crossing(self) -> str | None:
-        """None, or why both ends cannot be true."""
-        if self.lower is None or self.upper is None or self.lower_by is None or self.upper_by is None:
+    def for_gap(self, asked: Limits) -> Ends:
+        """The same without the claimed lower end if the reproved one is as near to the upper end as is asked.
+
+        Where ends contradict one another all of them stay.
+        """
+        if self.reproved is None or self.upper is None or self.crossing() is not None:
+            return self
+        return replace(self, claimed=None) if closes(asked, self.reproved.value, self.upper.value) else self
+
+    def crossing(self) -> tuple[End, str] | None:
+        """None, or a lower end that the upper end contradicts, and how."""
+        if self.upper is None:
             return None
-        slack = _ROUNDING * max(1.0, self.upper)
-        if self.lower_by.evidence != "reproved":  # a solver's word is good to its tolerances only
-            slack = max(GAP_ABSOLUTE, GAP_RELATIVE * self.upper)
-        if self.lower <= self.upper + slack:
-            return None
-        return (
-            f"no example is nearer than {self.lower!r} ({self.lower_by.searcher}, {self.lower_by.evidence}), and there "
-            f"is one at distance {self.upper!r} ({self.upper_by.searcher})"
-        )
+        upper, by = self.upper
+        for lower in (self.reproved, self.claimed):
+            slack = max(GAP_ABSOLUTE, GAP_RELATIVE * upper) if lower is self.claimed else _ROUNDING * max(1.0, upper)
+            if lower is not None and lower.value > upper + slack:
+                return lower, (
+                    f"no example is nearer than {lower.value!r} ({lower.by.searcher}, {lower.by.evidence}), and there "
+                    f"is one at distance {upper!r} ({by.searcher})"
+                )
+        return None
+
+
+def _greater(one: End | None, other: End | None) -> End | None:
+    """The greater of two ends; at equality the first."""
+    if one is None or other is None:
+        return one if other is None else other
+    return other if other.value > one.value else one
 
 
 def ends_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt]) -> Ends:
@@ -100,8 +134,23 @@ def ends_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt]) -> 
         if kind is QueryKind.VERIFY:
             lower = eps if attempt.verdict == "robust" else None
             upper = eps if attempt.verdict == "adversarial" else None
-        ends = ends.and_also(Ends(lower, attempt, upper, attempt))
+        proven = None if lower is None else End(lower, attempt)
+        is_reproved = attempt.evidence == "reproved"
+        ends = ends.and_also(
+            Ends(
+                proven if is_reproved else None,
+                None if is_reproved else proven,
+                None if upper is None else End(upper, attempt),
+            )
+        )
     return ends
+
+
+def bracket_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt], limits: Limits | None) -> Ends:
+    """The same for people, who want a reproved lower end where it is as good as they ask; `limits` as in `state_of`."""
+    ends = ends_of(kind, eps, attempts)
+    answers = [attempt for attempt in attempts if attempt.failure is None]
+    return ends.for_gap(_asked(answers, limits)) if answers else ends
 
 
 def verdict_of(attempts: Sequence[Attempt]) -> str | None:
@@ -118,7 +167,8 @@ def contradiction_of(kind: QueryKind, eps: float | None, attempts: Sequence[Atte
     by_verdict = {attempt.verdict: attempt for attempt in attempts}
     if "robust" in by_verdict and "adversarial" in by_verdict:
         return f"{by_verdict['robust'].searcher} says robust, and {by_verdict['adversarial'].searcher} adversarial"
-    return ends_of(kind, eps, attempts).crossing()
+    crossing = ends_of(kind, eps, attempts).crossing()
+    return None if crossing is None else crossing[1]
 
 
 def state_of(
@@ -136,9 +186,12 @@ def state_of(
     answers = [attempt for attempt in attempts if attempt.failure is None]
     if not answers:
         return QueryState.FAILED if attempts and len(attempts) >= max_failures else QueryState.NEW
-    asked = answers[-1].limits if limits is None else limits
-    decided = is_sound and _is_decided(kind, answers, asked)
+    decided = is_sound and _is_decided(kind, answers, _asked(answers, limits))
     return QueryState.DECIDED if decided else QueryState.OPEN
+
+
+def _asked(answers: Sequence[Attempt], limits: Limits | None) -> Limits:
+    return answers[-1].limits if limits is None else limits
 
 
 def _is_decided(kind: QueryKind, answers: Sequence[Attempt], asked: Limits) -> bool:
@@ -149,7 +202,7 @@ def _is_decided(kind: QueryKind, answers: Sequence[Attempt], asked: Limits) -> b
     if any(answer.decided and _is_as_narrow(answer.limits, asked) for answer in answers):
         return True
     ends = ends_of(kind, None, answers)
-    return ends.lower is not None and ends.upper is not None and closes(asked, ends.lower, ends.upper)
+    return ends.lower is not None and ends.upper is not None and closes(asked, ends.lower.value, ends.upper.value)
 
 
 def _is_as_narrow(limits: Limits, asked: Limits) -> bool:

@@ -132,7 +132,7 @@ class Campaign:
     """What a store held when it was loaded; docs/reference/campaign-store.md says what each column means.
 
     Attributes:
-        path: the store.
+        path: the store, absolute.
         table: one row per query.
         findings: one row per example, or per attack's failure to find one, in every attempt.
         attempts: one row per attempt.
@@ -190,7 +190,7 @@ def load_campaign(path: str | Path, limits: Limits | None = None, max_failures: 
         targets = {row: target for row, target, _ in connection.execute(_TARGETS)}
         table = _frame((_table_row(query, targets.get(query.row)) for query in queries), TABLE_COLUMNS)
         return Campaign(
-            Path(path),
+            Path(path).absolute(),
             table,
             _frame(connection.execute(_FINDINGS), FINDING_COLUMNS),
             _frame(connection.execute(_ATTEMPTS), ATTEMPT_COLUMNS),

@@ -58,7 +58,7 @@ def _is_wanted(query: StoredQuery, policy: Policy, limits: Limits) -> bool:
     if query.state is QueryState.DECIDED:
         return False
     last = query.answers[-1]
-    if not (last.is_complete and last.final):
+    if not (last.is_complete and (last.final or last.decided)):
         return True
     if policy is Policy.RETRY:
         return all(_has_less_time(attempt.limits, limits) for attempt in query.answers if attempt.is_complete)

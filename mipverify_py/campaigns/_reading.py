@@ -12,7 +12,7 @@ import numpy as np
 
 from mipverify_py.campaigns._codec import Packed, checked_bytes, from_json, unpack
 from mipverify_py.campaigns._errors import CampaignError
-from mipverify_py.campaigns._judging import Attempt, Ends, contradiction_of, ends_of, state_of, verdict_of
+from mipverify_py.campaigns._judging import Attempt, Ends, bracket_of, contradiction_of, state_of, verdict_of
 from mipverify_py.campaigns._records import InputRecord, Limits, ModelRecord, QueryKind, QueryRecord, QueryState
 from onnx_models import Array
 
@@ -27,7 +27,8 @@ class StoredQuery:
         record: the query; its input's values are an empty array where they were left out.
         state: measured by the limits asked for.
         history: all attempts, oldest first.
-        lower: greatest proven lower end, None if none is known.
+        lower: greatest proven lower end, None if none is known. One that our own checks prove is preferred to a greater
+            one that rests on a solver's word, where it leaves the bracket as narrow as the limits ask for.
         upper: least distance of a checked example, None if none is known.
         verdict: for `distance` and `verify` what is known; "unknown" also where attempts contradict one another.
         evidence, engine, backend, predicted, reference: of the attempt that the answer rests on (`source`).
@@ -269,15 +270,15 @@ def stored_query(
     """A query with what its attempts say together, measured by `limits` (see `state_of`)."""
     eps = record.question.get("eps")
     contradiction = contradiction_of(record.kind, eps, history)
-    ends = Ends() if record.kind is QueryKind.VERIFY else ends_of(record.kind, eps, history)
+    ends = Ends() if record.kind is QueryKind.VERIFY else bracket_of(record.kind, eps, history, limits)
     return StoredQuery(
         row,
         key,
         record,
         state_of(record.kind, history, limits, max_failures, is_sound=contradiction is None),
         tuple(history),
-        ends.lower,
-        ends.upper,
+        None if ends.lower is None else ends.lower.value,
+        None if ends.upper is None else ends.upper.value,
         verdict_of(history),
         contradiction,
     )

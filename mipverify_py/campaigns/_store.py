@@ -62,7 +62,7 @@ class Store:
             StoreBusyError: another process is making it.
             StoreFullError: there is no room.
         """
-        return cls._open_to_write(Path(path), is_new=True)
+        return cls._open_to_write(_place(path), is_new=True)
 
     @classmethod
     def open(cls, path: str | Path, *, read_only: bool = False) -> Store:
@@ -73,11 +73,16 @@ class Store:
             StoreBusyError: another process is writing to it, and `read_only` is False.
             StoreFullError: opening to write needs a little room, which is not there.
         """
+        place = _place(path)
         if read_only:
-            return cls(Database(Path(path), read_only=True), None)
-        if not Path(path).exists():
-            raise CampaignError(f"{Path(path).name}: there is no store of this name; Store.create makes one.")
-        return cls._open_to_write(Path(path), is_new=False)
+            return cls(Database(place, read_only=True), None)
+        try:
+            place.stat()
+        except FileNotFoundError as error:
+            raise CampaignError(f"{place.name}: there is no store of this name; Store.create makes one.") from error
+        except OSError as error:
+            raise CampaignError(f"{place.name}: no store can be opened there ({error.strerror}).") from error
+        return cls._open_to_write(place, is_new=False)
 
     @classmethod
     def _open_to_write(cls, path: Path, *, is_new: bool) -> Store:
@@ -129,7 +134,11 @@ class Store:
                 self._session.store(connection)
             if spec is not None:
                 text = to_json(spec, "The specification")
-                row = {"digest": digest([self._session.id, text]), "session": self._session.id, "spec": text}
+                row = {
+                    "digest": digest([self._session.id, text], "The specification"),
+                    "session": self._session.id,
+                    "spec": text,
+                }
                 insert(connection, "spec", row, once="digest")
             if new:
                 insert_event(connection, self._session, "queries", f"{new} new queries", None)
@@ -244,6 +253,16 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _place(path: str | Path) -> Path:
+    """The path; raises CampaignError where there can be no file: in a loop of links, or with a zero byte."""
+    place = Path(path)
+    try:
+        place.resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CampaignError(f"{place.name}: there can be no store of this name ({error}).") from error
+    return place
 
 
 def _package_version() -> str:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from mipverify_py.campaigns._codec import digest, number, number_or_none, pack, to_json, whole_or_none
+from mipverify_py.campaigns._codec import (
+    digest,
+    number,
+    number_or_none,
+    pack,
+    printable,
+    to_json,
+    whole,
+    whole_or_none,
+)
 from mipverify_py.campaigns._errors import CampaignError
 from mipverify_py.campaigns._records import (
     Answer,
@@ -80,6 +89,12 @@ def insert_query(connection: sqlite3.Connection, query: QueryRecord) -> bool:
     if known is None:
         raise CampaignError(f"{name}: its model {query.model} is not in the store; add_model comes before add_queries.")
     _match_configuration(connection, query)
+    checked = {
+        "eps": number_or_none(query.question.get("eps"), f"{name}: eps"),
+        "question": to_json(query.question, f"{name}: the question"),
+        "options": to_json(query.options, f"{name}: the options"),
+        "seed": whole(query.seed, f"{name}: the seed"),
+    }
     protocol, input_row = _protocol(connection, query), _input(connection, query.input)
     key = query.key
     found = connection.execute("SELECT protocol FROM query WHERE key = ?", (key,)).fetchone()
@@ -90,20 +105,8 @@ def insert_query(connection: sqlite3.Connection, query: QueryRecord) -> bool:
                 "Use one name for one configuration."
             )
         return False
-    insert(
-        connection,
-        "query",
-        {
-            "key": key,
-            "protocol": protocol,
-            "model": query.model,
-            "input": input_row,
-            "eps": number_or_none(query.question.get("eps"), f"{name}: eps"),
-            "question": to_json(query.question, f"{name}: the question"),
-            "options": to_json(query.options, f"{name}: the options"),
-            "seed": int(query.seed),
-        },
-    )
+    row = {"key": key, "protocol": protocol, "model": query.model, "input": input_row, **checked}
+    insert(connection, "query", row)
     return True
 
 
@@ -142,15 +145,15 @@ def _protocol(connection: sqlite3.Connection, query: QueryRecord) -> int:
         "SELECT id, digest, content FROM protocol WHERE configuration = ? AND kind = ? AND norm = ? AND attack_set = ?",
         tuple(row.values()),
     ).fetchone()
-    given = digest(content)
+    what = f"Configuration {query.configuration}: question and options"
+    given, text = digest(content, what), to_json(content, what)
     if found is None:
-        text = to_json(content, f"Configuration {query.configuration}: question and options")
         return insert(connection, "protocol", {**row, "digest": given, "content": text})
     if found[1] != given:
         asked = " ".join(text for text in (row["kind"], row["norm"], row["attack_set"]) if text)
         raise CampaignError(
             f"Configuration {query.configuration}, {asked}: the store has options {found[1][:16]} ({found[2]}), and "
-            f"{given[:16]} ({to_json(content, 'The protocol')}) are given. Answers under different options are never "
+            f"{given[:16]} ({text}) are given. Answers under different options are never "
             "mixed: restore the options, give the configuration another name, or use another store."
         )
     return int(found[0])
@@ -160,13 +163,13 @@ def _input(connection: sqlite3.Connection, record: InputRecord) -> int:
     """Row of the input, made if need be; other values or another label for the same row of a data set are refused."""
     what = f"Input {record.index} of data set {record.dataset}"
     packed = pack(record.values, what)
-    label = whole_or_none(record.label)
+    label, index = whole_or_none(record.label, f"{what}: its label"), whole(record.index, f"{what}: its index")
     found = connection.execute(
         "SELECT id, checksum, label FROM input WHERE dataset = ? AND position = ? AND shape = ?",
-        (record.dataset, int(record.index), packed.shape),
+        (record.dataset, index, packed.shape),
     ).fetchone()
     if found is None:
-        row = {"dataset": record.dataset, "position": int(record.index), "label": label, **packed._asdict()}
+        row = {"dataset": record.dataset, "position": index, "label": label, **packed._asdict()}
         return insert(connection, "input", row)
     if found[1] != packed.checksum:
         raise CampaignError(
@@ -193,9 +196,9 @@ def insert_completion(connection: sqlite3.Connection, completion: Completion, se
     if found is None:
         raise CampaignError(f"{what}: there is no such query in the store.")
     host, versions = to_json(completion.host, f"{what}: host"), to_json(completion.versions, f"{what}: versions")
-    provenance = digest([host, versions])
+    provenance = digest([host, versions], what)
     row = {
-        "number": int(task.number),
+        "number": whole(task.number, f"{what}: its number"),
         "final": int(task.final),
         "time_limit": number_or_none(task.limits.time_limit, f"{what}: time limit"),
         "gap_absolute": number(task.limits.gap_absolute, f"{what}: absolute gap"),
@@ -212,7 +215,7 @@ def insert_completion(connection: sqlite3.Connection, completion: Completion, se
     content = [found[0], row, [{k: v for k, v in finding.items() if k != "data"} for finding in findings]]
     started = utc_text(datetime.now(UTC) - timedelta(seconds=max(completion.seconds, 0.0)))
     insert(connection, "provenance", {"digest": provenance, "host": host, "versions": versions}, once="digest")
-    attempt = {"digest": digest(content), "query": task.query, "started": started, **row}
+    attempt = {"digest": digest(content, what), "query": task.query, "started": started, **row}
     number_of_row = insert(connection, "attempt", attempt, once="digest")
     for finding in findings if number_of_row else ():
         insert(connection, "finding", {"attempt": number_of_row, **finding})
@@ -222,18 +225,18 @@ def insert_completion(connection: sqlite3.Connection, completion: Completion, se
 def _outcome_columns(outcome: Answer | Failure, what: str) -> dict[str, object]:
     """What came of an attempt, as columns."""
     if isinstance(outcome, Failure):
-        return {"failure": outcome.reason.value, "failure_detail": outcome.detail}
+        return {"failure": outcome.reason.value, "failure_detail": printable(outcome.detail)}
     return {
         "decided": int(outcome.decided),
         "verdict": outcome.verdict,
         "lower": number_or_none(outcome.lower, f"{what}: the lower end"),
         "upper": number_or_none(outcome.upper, f"{what}: the upper end"),
         "evidence": outcome.evidence,
-        "evidence_detail": outcome.evidence_detail,
+        "evidence_detail": printable(outcome.evidence_detail),
         "stop_reason": outcome.stop_reason,
-        "stop_detail": outcome.stop_detail,
-        "predicted": whole_or_none(outcome.predicted),
-        "reference": whole_or_none(outcome.reference),
+        "stop_detail": printable(outcome.stop_detail),
+        "predicted": whole_or_none(outcome.predicted, f"{what}: the predicted class"),
+        "reference": whole_or_none(outcome.reference, f"{what}: the reference class"),
         "engine": outcome.engine,
         "backend": outcome.backend,
         "seconds": number(outcome.seconds, f"{what}: the answer's seconds"),
@@ -248,12 +251,12 @@ def _finding_columns(finding: Finding, what: str) -> dict[str, object]:
     return {
         "name": finding.name,
         "distance": number_or_none(finding.distance, f"{name}: the distance"),
-        "target": whole_or_none(finding.target),
+        "target": whole_or_none(finding.target, f"{name}: the target"),
         "shape": shape,
         "data": data,
         "checksum": checksum,
         "seconds": number_or_none(finding.seconds, f"{name}: seconds"),
-        "calls": whole_or_none(finding.calls),
+        "calls": whole_or_none(finding.calls, f"{name}: the calls"),
     }
 
 
@@ -265,7 +268,7 @@ def insert_event(connection: sqlite3.Connection, session: Session, kind: str, de
         "ordinal": session.events,
         "time": utc_text(datetime.now(UTC)),
         "kind": kind,
-        "detail": detail,
+        "detail": printable(detail),
         "query": query,
     }
     insert(connection, "event", row)

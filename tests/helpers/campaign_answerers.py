@@ -57,11 +57,16 @@ def nap(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
 
 
 def patient(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
-    """Sleeps until its time is up or it is interrupted, and then has half of a bracket, 0; odd indices are quick."""
+    """Sleeps until its time is up or it is interrupted, and then has half of a bracket, 0; odd indices are quick.
+
+    As soon as it has told its bracket it makes the file that CAMPAIGN_LOG names, if that is set.
+    """
     if task.record.input.index % 2:
         return answer_of(task)
     try:
         tell(0.0, None)
+        if log := os.environ.get("CAMPAIGN_LOG"):
+            Path(log).touch()
         time.sleep(task.limits.time_limit or 600)
     except KeyboardInterrupt:
         return answer_of(task, decided=False, stop_reason="interrupted", lower=0.0)

@@ -23,7 +23,7 @@ class Running:
         task: what was asked.
         worker: which worker has it.
         seconds: since it was sent there.
-        lower, upper: the bracket so far, absent ends None.
+        lower, upper: the bracket so far, absent ends None; that of the task itself, not of its companions.
     """
 
     task: Task

@@ -24,11 +24,16 @@ TAIL = 2000
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """A task that a worker has: when it was sent, when it was begun, and the bracket so far."""
+    """A task that a worker has: when it was sent, when it was begun, and the bracket so far.
+
+    Attributes:
+        starved: `starved_seconds` of the worker's threads when it began.
+    """
 
     task: Task
     sent: float = field(default_factory=time.monotonic)
     began: float | None = None
+    starved: Mapping[int, float] = field(default_factory=dict)
     lower: float | None = None
     upper: float | None = None
 

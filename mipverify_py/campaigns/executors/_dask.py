@@ -33,6 +33,10 @@ SILENCE_SECONDS = 20.0
 LOOK_SECONDS = 2.0
 """How often signs of life are looked at."""
 
+ANSWER_SECONDS = 20.0
+LOOKS_IN_VAIN = 3
+"""A scheduler that has not answered so many times in a row, each within so many seconds, is lost: it may be stopped."""
+
 RESTART_SECONDS = 5.0
 """How long a worker may take to end before the scheduler forgets it."""
 
@@ -55,6 +59,7 @@ class _Sent:
     collected: concurrent.futures.Future[Completion | None] | None = None
     sent: float = field(default_factory=time.monotonic)
     worker: str | None = None
+    address: str | None = None
     lower: float | None = None
     upper: float | None = None
     is_lost: bool = False
@@ -79,7 +84,8 @@ class DaskExecutor(Executor):
         memory_limit, grace: as in `ProcessExecutor`.
 
     Raises:
-        InputError: neither or both of workers and scheduler, no such answerer, or a task about another model.
+        InputError: neither or both of workers and scheduler, no certificates for a scheduler that needs them, no such
+            answerer, or a task about another model.
         ExecutorError: the cluster cannot be started, reached or used, or, while it runs, the scheduler is lost.
     """
 
@@ -103,7 +109,8 @@ class DaskExecutor(Executor):
         self._place = "here" if scheduler is None else f"at {scheduler}"
         self._over: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._sent: dict[str, _Sent] = {}
-        self._threads = self._tries = 0
+        self._avoid: dict[int, str] = {}
+        self._threads = self._tries = self._looks_in_vain = 0
         self._signs: dict[str, tuple[float, float]] = {}
         self._stopping = False
         with ExitStack() as stack:
@@ -157,7 +164,19 @@ class DaskExecutor(Executor):
 
         self._tries += 1
         key = f"{self._name}-{task.query}-{task.number}-{self._tries}"
-        future = self._client.submit(attempt, self._name, task, key, key=key, pure=False, retries=0)
+        avoided = self._avoid.get(task.query)
+        others = [address for address in self._signs if address != avoided] if avoided is not None else []
+        future = self._client.submit(
+            attempt,
+            self._name,
+            task,
+            key,
+            key=key,
+            pure=False,
+            retries=0,
+            workers=others or None,
+            allow_other_workers=bool(others),
+        )
         sent = self._sent[key] = _Sent(task, future, moves)
         sent.collected = asyncio.run_coroutine_threadsafe(self._collect(future), self._loop)
         sent.collected.add_done_callback(lambda _: self._over.put(key))
@@ -166,11 +185,16 @@ class DaskExecutor(Executor):
         deadline = time.monotonic() + timeout
         found: list[Completion] = []
         while not found and (left := deadline - time.monotonic()) > 0:
-            with suppress(queue.Empty):
+            try:
                 key = self._over.get(timeout=left)
                 while True:
                     found += self._settle(key)
                     key = self._over.get_nowait()
+            except queue.Empty:
+                pass
+            except ExecutorError:
+                if not found:  # otherwise what has come is handed over first, and the next call raises
+                    raise
             if not found:
                 self._check_connection()
         return found
@@ -204,10 +228,12 @@ class DaskExecutor(Executor):
 
     def _check_connection(self) -> None:
         if self._client.status != "running":
-            raise ExecutorError(
-                f"The connection to the Dask scheduler {self._place} is lost; what was recorded is in the store, and "
-                "`resume` goes on from there."
-            )
+            fate = f"The connection to the Dask scheduler {self._place} is lost"
+        elif self._looks_in_vain >= LOOKS_IN_VAIN:
+            fate = f"The Dask scheduler {self._place} does not answer"
+        else:
+            return
+        raise ExecutorError(f"{fate}; what was recorded is in the store, and `resume` goes on from there.")
 
     def _settle(self, key: str) -> list[Completion]:
         """What came of a task that Dask is done with; nothing if that is known or of no interest."""
@@ -221,9 +247,16 @@ class DaskExecutor(Executor):
         else:
             return []
         del self._sent[key]
+        if outcome is None:
+            return []
         if isinstance(outcome, Failure):
             outcome = Completion(sent.task, outcome, sent.worker or "dask", host_class(), versions(), sent.seconds)
-        return [] if outcome is None else [outcome]
+        for member in sent.task.members:
+            if isinstance(outcome.outcome, Failure) and sent.address is not None:
+                self._avoid[member.query] = sent.address
+            else:
+                self._avoid.pop(member.query, None)
+        return [outcome]
 
     def _outcome(
         self, sent: _Sent, collected: concurrent.futures.Future[Completion | None]
@@ -259,7 +292,8 @@ class DaskExecutor(Executor):
             sent.is_lost = True
             self._client.loop.add_callback(sent.future.cancel)
             self._over.put(message["key"])
-        sent.worker, sent.lower, sent.upper = message["worker"], message["lower"], message["upper"]
+        sent.worker, sent.address = message["worker"], message["address"]
+        sent.lower, sent.upper = message["lower"], message["upper"]
 
     async def _interrupt(self) -> None:
         from mipverify_py.campaigns.executors._dask_worker import interrupt
@@ -273,8 +307,13 @@ class DaskExecutor(Executor):
         """Looks for signs of life now and then."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            with suppress(OSError, TimeoutError):  # `submit` and `completions` notice that the scheduler is lost
-                await self._look()
+            try:
+                await asyncio.wait_for(self._look(), ANSWER_SECONDS)
+                self._looks_in_vain = 0
+            except TimeoutError:
+                self._looks_in_vain += 1
+            except OSError:  # `submit` and `completions` notice that the connection is lost
+                continue
 
     async def _look(self) -> None:
         """Counts workers, and restarts those of ours that have given no sign of life for long.

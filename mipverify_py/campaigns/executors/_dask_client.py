@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mipverify_py.campaigns.executors._base import ExecutorError
+from onnx_models.errors import InputError
 
 CONNECT_SECONDS = 30.0
 """How long to wait for a scheduler."""
@@ -22,7 +23,8 @@ START_SECONDS = 120.0
 CLOSE_SECONDS = 5.0
 """How long Dask may take to close."""
 
-LOGGERS = ("distributed", "tornado", "asyncio")
+LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application", "asyncio")
+"""Those that Dask gives a level of their own, so that their parents' does not hold for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def dask() -> Any:
     try:
         return importlib.import_module("distributed")
     except ImportError as error:
-        raise ExecutorError("Dask is not installed; `pip install distributed` adds it.") from error
+        raise ExecutorError("Dask is not installed; `pip install mipverify-py[cluster]` adds it.") from error
 
 
 @contextmanager
@@ -82,25 +84,39 @@ def local_client(workers: int, tls: TlsFiles | None) -> Iterator[Any]:
 
     distributed = dask()
     settings: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-    with config.set(settings):
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            protocol="tcp://" if tls is None else "tls://",
-            security=None if tls is None else tls.security(),
-            dashboard_address="127.0.0.1:0",
-            memory_limit=None,
-            silence_logs=logging.CRITICAL,
-            scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
-        )
+    try:
+        with config.set(settings):
+            cluster = distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                protocol="tcp://" if tls is None else "tls://",
+                security=None if tls is None else tls.security(),
+                dashboard_address="127.0.0.1:0",
+                memory_limit=None,
+                silence_logs=logging.CRITICAL,
+                scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
+            )
+    except (OSError, RuntimeError) as error:
+        raise ExecutorError(
+            f"No Dask workers can be started here ({error}). A script that starts some has to do so below "
+            '`if __name__ == "__main__":`, since every worker imports it.'
+        ) from error
     try:
         with distributed.Client(cluster, timeout=CONNECT_SECONDS) as client:
             client.wait_for_workers(workers, timeout=START_SECONDS)
+            client.register_plugin(_deaf_to_ctrl_c())
             yield client
     finally:
         _close(cluster)
+
+
+def _deaf_to_ctrl_c() -> Any:
+    """A plugin for workers started here, which Ctrl-C at the terminal reaches, too: it is for the run to see to."""
+    from mipverify_py.campaigns.executors._dask_worker import DeafToCtrlC
+
+    return DeafToCtrlC()
 
 
 def _close(cluster: Any) -> None:
@@ -116,11 +132,17 @@ def _close(cluster: Any) -> None:
 
 @contextmanager
 def remote_client(address: str, tls: TlsFiles | None) -> Iterator[Any]:
-    """A connection to the scheduler at `address`."""
+    """A connection to the scheduler at `address`; without `tls` Dask's own configuration says who we are, if anything.
+
+    Raises:
+        InputError: the address asks for certificates, and there are none.
+        ExecutorError: there is no scheduler, or it does not want us.
+    """
+    security = dask().Security() if tls is None else tls.security()
+    if address.startswith("tls://") and None in (security.tls_ca_file, security.tls_client_cert):
+        raise InputError(f"The scheduler {address} needs certificates; give the authority's, our own, and its key.")
     try:
-        client = dask().Client(
-            address, timeout=CONNECT_SECONDS, security=None if tls is None else tls.security(), set_as_default=False
-        )
+        client = dask().Client(address, timeout=CONNECT_SECONDS, security=security, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ExecutorError(f"No Dask scheduler can be reached at {address}: {error}") from error
     try:

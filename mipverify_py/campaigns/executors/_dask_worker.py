@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import queue
+import signal
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -104,8 +105,23 @@ class Desk(WorkerPlugin):
         return state is not None and state.state != "cancelled"
 
     def _tell(self, key: str, lower: float | None, upper: float | None, *, begins: bool = False) -> None:
-        news = {"key": key, "begins": begins, "worker": self._label, "lower": lower, "upper": upper}
+        news = {
+            "key": key,
+            "begins": begins,
+            "worker": self._label,
+            "address": self._worker.address,
+            "lower": lower,
+            "upper": upper,
+        }
         self._worker.log_event(self.name, news)
+
+
+class DeafToCtrlC(WorkerPlugin):
+    """Has a Dask worker and all that it starts ignore SIGINT; our worker processes handle it for themselves."""
+
+    def setup(self, worker: Worker) -> None:
+        """Called by Dask in the main thread of the worker's process."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def attempt(name: str, task: Task, key: str) -> Completion | None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mipverify_py._interruptions import Interruption
 from mipverify_py.campaigns._host import host_class, versions
-from mipverify_py.campaigns._records import Answer, Completion, Failure, ModelRecord, Task
+from mipverify_py.campaigns._records import Answer, Completion, Failure, FailureReason, ModelRecord, Task
 from mipverify_py.campaigns.executors._answering import Answering, check_answerer, check_model, models_by_digest
 from mipverify_py.campaigns.executors._base import Executor, Running
 
@@ -61,7 +61,7 @@ class InlineExecutor(Executor):
         self._waiting.append(task)
 
     def completions(self, timeout: float) -> list[Completion]:
-        """What has come of the next task, however long that takes."""
+        """What has come of the next task, however long that takes; nothing if Ctrl-C came before it found anything."""
         if not self._waiting:
             return []
         task = self._waiting.popleft()
@@ -79,6 +79,8 @@ class InlineExecutor(Executor):
             if outcome is None:
                 outcome = self._answering.answer(task, tell, interruption.allowed)
         self._at_hand = None
+        if interruption.asked and isinstance(outcome, Failure) and outcome.reason is FailureReason.KILLED:
+            return []  # to be interrupted is no failure of the task
         backend = outcome.backend if isinstance(outcome, Answer) else None
         return [Completion(task, outcome, NAME, host_class(), versions(backend), time.monotonic() - self._began)]
 

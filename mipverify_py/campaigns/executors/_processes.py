@@ -18,14 +18,18 @@ from mipverify_py.campaigns.executors._base import Executor, ExecutorError, Runn
 from mipverify_py.campaigns.executors._channel import BrokenMessageError
 from mipverify_py.campaigns.executors._child import Child, module_path
 from mipverify_py.campaigns.executors._messages import Began, Done, Ready, Setup, Told
-from mipverify_py.campaigns.executors._vitals import family, held_bytes, is_stopped, parents
+from mipverify_py.campaigns.executors._vitals import family, held_bytes, is_stopped, parents, starved_seconds
 from onnx_models.errors import InputError
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 30.0
 """A worker is given up this long after its task's time limit ..."""
 
 GRACE_SHARE = 0.2
-"""... and this share of it: engines look at the clock between steps, and a step may be long on a busy machine."""
+"""... and this share of it: engines look at the clock between steps, and a step may be long. Time that the worker has
+waited for a processor does not count."""
+
+STILL_SECONDS = 10.0
+"""A worker that was stopped (SIGSTOP) is given up after this."""
 
 START_SECONDS = 120.0
 """So long may a worker take to start and to load a model: imports over a cluster's file system are slow."""
@@ -52,7 +56,8 @@ class ProcessExecutor(Executor):
         memory_limit: bytes that a worker and what it starts may hold, without what is mapped from files; None for no
             limit. It is looked at every 0.05 s, so a worker may be over it for that long.
         threads: of numeric libraries in each worker.
-        grace: seconds after which a worker is given up that is past its time limit, or stands still.
+        grace: seconds after which a worker is given up that is past its time limit; or that stands still, if that is
+            less than `STILL_SECONDS`.
         name: what workers' names begin with.
 
     Raises:
@@ -251,6 +256,7 @@ class ProcessExecutor(Executor):
             raise BrokenMessageError(f"it sent {type(message).__name__} while it had no task")
         elif isinstance(message, Began):
             at_hand.began = time.monotonic()
+            at_hand.starved = starved_seconds([child.pid])
         elif isinstance(message, Told):
             at_hand.lower, at_hand.upper = message.lower, message.upper
         elif isinstance(message, Done) and isinstance(message.outcome, Answer | Failure):
@@ -262,11 +268,11 @@ class ProcessExecutor(Executor):
             raise BrokenMessageError(f"it sent {type(message).__name__}, which was not expected")
 
     def _settle(self, child: Child, completion: Completion) -> None:
-        query, outcome = completion.task.query, completion.outcome
-        if isinstance(outcome, Failure):
-            self._avoid[query] = child.name
-        else:
-            self._avoid.pop(query, None)
+        for member in completion.task.members:
+            if isinstance(completion.outcome, Failure):
+                self._avoid[member.query] = child.name
+            else:
+                self._avoid.pop(member.query, None)
         with self._changed:
             child.at_hand = None
             self._over.append(completion)
@@ -333,14 +339,17 @@ class ProcessExecutor(Executor):
     def _hangs(self, child: Child) -> str | None:
         """Why to give a worker up, None if there is no reason."""
         now, a = time.monotonic(), child.at_hand
-        if child.stopped_since is not None and now - child.stopped_since > self._grace:
+        if child.stopped_since is not None and now - child.stopped_since > min(self._grace, STILL_SECONDS):
             return f"it stood still for {now - child.stopped_since:.1f} s (SIGSTOP)"
         if a is None:
             return None
         if a.began is None:
             return f"it had not begun {START_SECONDS:g} s after it was asked" if a.seconds > START_SECONDS else None
         limit = a.task.limits.time_limit
-        if limit is None or now - a.began <= limit * (1 + GRACE_SHARE) + self._grace:
+        if limit is None or (late := now - a.began - limit * (1 + GRACE_SHARE) - self._grace) <= 0.0:
+            return None
+        starved = starved_seconds(family(child.pid, parents()))
+        if late <= max((waited - a.starved.get(thread, 0.0) for thread, waited in starved.items()), default=0.0):
             return None
         return f"it had not answered {now - a.began:.1f} s after it began; its time limit was {limit:g} s"
 

@@ -1,4 +1,4 @@
-"""Signs of life of processes, read from /proc: whether one is stopped, and how much memory it and its children hold."""
+"""Signs of life of processes, read from /proc: whether one is stopped or starved, and how much memory it holds."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ def family(pid: int, parents: Mapping[int, int]) -> list[int]:
 def held_bytes(pids: Iterable[int]) -> int:
     """Memory that these processes hold, in bytes, without what is mapped from files or shared."""
     return sum(_private(pid) for pid in pids)
+
+
+def starved_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """How long each thread of these processes has been ready to run while others had the processors, by thread id.
+
+    Empty where the kernel does not count it.
+    """
+    found = {}
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                _, waited, _ = file.read_text("ascii").split()
+            except (OSError, ValueError):
+                continue
+            found[int(file.parent.name)] = int(waited) * 1e-9
+    return found
 
 
 def _stat(pid: int) -> list[str]:

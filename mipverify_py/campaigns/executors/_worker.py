@@ -6,6 +6,7 @@ the socket closes, also in the middle of a search, so it never outlives the run,
 
 from __future__ import annotations
 
+import ctypes
 import os
 import queue
 import signal
@@ -18,6 +19,9 @@ from typing import TYPE_CHECKING
 
 from mipverify_py._interruptions import Interruption
 
+_PR_SET_PDEATHSIG = 1
+"""Of prctl: which signal the kernel sends this process when the one that started it ends."""
+
 if TYPE_CHECKING:
     from mipverify_py.campaigns._records import Task
     from mipverify_py.campaigns.executors._answering import Answering
@@ -29,6 +33,7 @@ SECONDS_BETWEEN_BRACKETS = 0.2
 def main() -> None:
     """Serves the socket named on the command line until it closes."""
     signal.signal(signal.SIGINT, Interruption())
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)  # if it stands still, it must see the socket close
     connection = socket.socket(fileno=int(sys.argv[1]))
     inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, inbox), daemon=True).start()

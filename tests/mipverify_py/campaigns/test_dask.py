@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from mipverify_py.campaigns import Limits, Store
+from mipverify_py.campaigns import Limits, Store, load_campaign
 from mipverify_py.campaigns._rounds import Rounds
 from mipverify_py.campaigns.executors import DaskExecutor, ExecutorError, InlineExecutor, TlsFiles, _dask
 from onnx_models.errors import InputError
@@ -34,6 +34,7 @@ from tests.helpers.campaign_run import (
     wait_for,
     worker_pids,
 )
+from tests.helpers.campaigns import start
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -104,10 +105,25 @@ def kill_ours(executor: DaskExecutor) -> None:
             os.kill(ours, signal.SIGKILL)
 
 
+@pytest.mark.slow
+def test_attacks_go_together_and_a_poisonous_one_takes_others_with_it_once(tmp_path: Path) -> None:
+    with new_store(tmp_path / "campaign.sqlite", 0, attacks=6) as store:
+        with local(store, "poisoned", 1) as executor:
+            report = run(store, executor, Rounds(LIMITS, max_failures=2))
+        assert (report.decided, report.failed, report.failures) == (5, 1, 7)
+        for query in store.queries(LIMITS, 2):
+            fates = [attempt.failure for attempt in query.history]
+            assert fates == (["killed", "killed"] if query.record.input.index == 3 else ["killed", None])
+
+
 def test_what_cannot_be_is_refused(store: Store) -> None:
     for wrong in ({}, {"workers": 2, "scheduler": "tcp://127.0.0.1:1"}):
         with pytest.raises(InputError, match="either the number of workers"):
             DaskExecutor(f"{HERE}:instant", [], **wrong)
+    with pytest.raises(InputError, match="tls://127.0.0.1:1 needs certificates"):
+        DaskExecutor(f"{HERE}:instant", [], scheduler="tls://127.0.0.1:1")
+    with pytest.raises(ExecutorError, match="No Dask scheduler can be reached at tls://127.0.0.1:1"):
+        DaskExecutor(f"{HERE}:instant", [], scheduler="tls://127.0.0.1:1", tls=TlsFiles("no.pem", "no.pem", "no.pem"))
     with pytest.raises(InputError, match="workers is 0"):
         DaskExecutor(f"{HERE}:instant", [], workers=0)
 
@@ -123,6 +139,86 @@ def test_a_stopped_run_hands_over_brackets(store: Store) -> None:
     assert report.stopped and report.failures == 0
     brackets = [query.lower for query in store.queries(LIMITS) if query.stop_reason == "interrupted"]
     assert brackets == [0.0, 0.0]
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_dasks_workers_too_and_they_let_the_run_see_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.sqlite"
+    new_store(path, 2).close()
+    program = f"""
+        import sys
+        from mipverify_py.campaigns import Limits, Store, load_campaign
+        from mipverify_py.campaigns._rounds import Rounds
+        from mipverify_py.campaigns.executors import DaskExecutor
+        from tests.helpers.campaign_run import models_of, run
+        with Store.open(sys.argv[1]) as store:
+            with DaskExecutor("{HERE}:patient", models_of(store), workers=2) as executor:
+                print(run(store, executor, Rounds(Limits(None))))
+    """
+    environment = {**os.environ, "CAMPAIGN_LOG": str(tmp_path / "told")}
+    with start(program, path, stderr=subprocess.PIPE, env=environment, start_new_session=True) as process:
+        wait_for(lambda: answered(path) == 1 and (tmp_path / "told").exists())
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 0 and "stopped=True" in out, err
+    with Store.open(path, read_only=True) as store:
+        found = [(query.lower, query.stop_reason, query.failures) for query in store.queries(LIMITS)]
+    assert found == [(0.0, "interrupted", 0), (0.001, "solved", 0)]
+
+
+@pytest.mark.slow
+def test_a_script_that_its_own_workers_import_is_told_what_to_do(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from mipverify_py.campaigns.executors import DaskExecutor, ExecutorError\n"
+        "try:\n"
+        f"    DaskExecutor('{HERE}:instant', [], workers=1)\n"
+        "except ExecutorError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert "No Dask workers can be started here" in done.stdout and 'below `if __name__ == "__main__":`' in done.stdout
+
+
+def answered(path: Path) -> int:
+    with Store.open(path, read_only=True) as store:
+        return sum(bool(query.answers) for query in store.queries(LIMITS, with_inputs=False))
+
+
+@pytest.mark.slow
+def test_what_a_worker_fails_at_is_tried_on_another(tmp_path: Path) -> None:
+    with new_store(tmp_path / "campaign.sqlite", 5) as store:
+        with local(store, "gone", 2) as executor:
+            run(store, executor, Rounds(LIMITS, max_failures=2))
+        rows = [query.row for query in store.queries(LIMITS) if query.record.input.index in (0, 3)]
+        attempts = load_campaign(tmp_path / "campaign.sqlite").attempts
+    for row in rows:  # one crashes our worker process, the other raises an error in it
+        first, second = (name.split("-")[1] for name in attempts[attempts["row"] == row]["worker"])
+        assert first != second
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_stands_still_ends_the_run(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dask, "ANSWER_SECONDS", 2.0)
+    with (
+        cluster(tmp_path) as (address, scheduler, _),
+        DaskExecutor(f"{HERE}:patient", models_of(store), scheduler=address) as executor,
+    ):
+        going = Background(lambda: run(store, executor, Rounds(Limits(None))))
+        wait_for(executor.running)
+        scheduler.send_signal(signal.SIGSTOP)
+        with pytest.raises(ExecutorError, match="does not answer; what was recorded is in the store"):
+            going.result()
 
 
 @pytest.mark.slow

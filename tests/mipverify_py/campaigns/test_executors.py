@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -21,8 +24,9 @@ from mipverify_py.campaigns import (
     Task,
 )
 from mipverify_py.campaigns._host import host_class, versions
-from mipverify_py.campaigns.executors import Executor, InlineExecutor, ProcessExecutor
+from mipverify_py.campaigns.executors import Executor, InlineExecutor, ProcessExecutor, _processes
 from mipverify_py.campaigns.executors._channel import BrokenMessageError, Channel, frame
+from mipverify_py.campaigns.executors._vitals import starved_seconds
 from onnx_models.errors import InputError
 from onnx_models.zoo import load_zoo
 from tests.helpers.campaign_answerers import HERE, queries_about, zoo_model
@@ -149,6 +153,56 @@ def test_a_worker_that_hangs_is_ended(deed: str, model: ModelRecord) -> None:
         assert not is_alive(pid)
     assert reason_of(completion) is FailureReason.HUNG
     assert ("time limit was 1 s" if limit == 1.0 else "stood still") in detail_of(completion)
+
+
+def test_a_worker_that_waits_for_a_processor_does_not_hang(model: ModelRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it had the processor for as long as its time limit and the grace."""
+    starved = {"seconds": 1000.0}
+    monkeypatch.setattr(_processes, "starved_seconds", lambda pids: dict.fromkeys(pids, starved["seconds"]))
+    with executor_of("processes", "deaf", model, grace=0.2) as executor:
+        for task in tasks_about(model, 1, Limits(0.2)):
+            executor.submit(task)
+        wait_for(executor.running)
+        wait_for(lambda: executor._children[0].at_hand.began)
+        starved["seconds"] = 2000.0
+        assert executor.completions(1.5) == []
+        starved["seconds"] = 1000.0
+        (completion,) = wait_for(lambda: executor.completions(0.5))
+    assert reason_of(completion) is FailureReason.HUNG
+
+
+def test_waiting_for_a_processor_is_counted() -> None:
+    """Three processes that share one processor wait for most of the time."""
+    program = "import os, time; os.sched_setaffinity(0, {PLACE}); print(flush=True)\nwhile True: pass"
+    command = [sys.executable, "-c", program.replace("PLACE", str(min(os.sched_getaffinity(0))))]
+    with ExitStack() as stack:
+        busy = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(3)]
+        for process in busy:
+            stack.callback(process.kill)
+            assert process.stdout is not None and process.stdout.readline()
+        if not starved_seconds([os.getpid()]):
+            pytest.skip("this kernel does not count it")
+        wait_for(lambda: all(starved_seconds([process.pid])[process.pid] > 0.2 for process in busy))
+    assert starved_seconds([busy[0].pid]) == {}
+
+
+def test_ctrl_c_before_anything_was_found_is_no_failure(model: ModelRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    with executor_of("inline", "instant", model) as executor:
+        prepare = executor._answering.prepare
+
+        def interrupted(task: Task) -> Failure | None:
+            signal.raise_signal(signal.SIGINT)
+            return prepare(task)
+
+        monkeypatch.setattr(executor._answering, "prepare", interrupted)
+        heard: list[int] = []
+        before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+        try:
+            executor.submit(tasks_about(model, 1)[0])
+            assert executor.completions(0.1) == []
+        finally:
+            signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT] and executor.outstanding == 0
 
 
 def test_brackets_are_told_while_a_task_runs_and_asked_for_at_the_end(model: ModelRecord) -> None:

@@ -111,11 +111,23 @@ def test_the_run_itself_is_killed_and_resumed(tmp_path: Path, monkeypatch: pytes
         assert distances(store) == {i: (i / 1000, i / 1000) for i in range(200)}
 
 
+def test_a_worker_that_stands_still_does_not_outlive_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.sqlite"
+    new_store(path, 2).close()
+    with started(path, "patient", 1, CAMPAIGN_LOG=str(tmp_path / "told")) as process:
+        wait_for((tmp_path / "told").exists)
+        (worker,) = worker_pids(process.pid)
+        os.kill(worker, signal.SIGSTOP)
+        process.kill()
+        process.wait()
+        wait_for(lambda: not is_alive(worker))
+
+
 def test_ctrl_c_in_a_terminal_ends_the_run_with_its_brackets(tmp_path: Path) -> None:
     path = tmp_path / "campaign.sqlite"
     new_store(path, 2).close()
-    with started(path, "patient", 2) as process:
-        wait_for(lambda: answered(path) == 1)
+    with started(path, "patient", 2, CAMPAIGN_LOG=str(tmp_path / "told")) as process:
+        wait_for(lambda: answered(path) == 1 and (tmp_path / "told").exists())
         workers = worker_pids(process.pid)
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=60)

@@ -42,6 +42,11 @@ CASES: dict[str, tuple[QueryKind, Attempts, set[Policy]]] = {
         [(answer(0.1, 0.11, decided=True), {"limits": Limits(10.0, 0.1, 0.1)})],
         {REFINE},
     ),
+    "decided for a wider gap in a short round": (
+        QueryKind.DISTANCE,
+        [(answer(0.1, 0.11, decided=True), {"limits": Limits(1.0, 0.1, 0.1), "final": False})],
+        {RETRY, REFINE},
+    ),
     "contradicted": (QueryKind.DISTANCE, [(answer(), within(10.0)), (answer(0.4, 0.4), within(10.0))], {REFINE}),
     "unknown": (QueryKind.VERIFY, [(answer(None, None), within(10.0))], set()),
     "verified": (QueryKind.VERIFY, [(answer(None, None, verdict="robust", decided=True), {})], {REVERIFY}),

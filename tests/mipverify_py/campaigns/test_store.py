@@ -135,7 +135,12 @@ REFUSED = {
     "other values": (query(9, input=InputRecord(image(8), "toy", 0, 3)), "The data set has changed"),
     "other label": (query(0, QueryKind.VERIFY, label=4), "has label 3, and label 4 is given"),
     "NaN": (query(9, input=InputRecord(np.full((1, 2, 3), np.nan), "toy", 9, 3)), "NaN or an infinity"),
-    "no numbers": (query(9, input=InputRecord(np.array([["a"]]), "toy", 9, 3)), "an array of numbers is needed"),
+    "no numbers": (query(9, input=InputRecord(np.array([["a"]]), "toy", 9, 3)), "an array of real numbers is needed"),
+    "complex numbers": (query(9, input=InputRecord(np.array([1j]), "toy", 9, 3)), "real numbers .* not .* complex"),
+    "NaN as a radius": (query(9, QueryKind.VERIFY, eps=float("nan")), "eps is nan"),
+    "a seed of 65 bits": (query(9, configuration="B", seed=2**64), "the seed is 18446744073709551616; .* 64 bits"),
+    "half a label": (query(9, label=1.5), "its label is 1.5; a store keeps whole numbers"),
+    "a name that is no text": (query(9, configuration="\udcff"), "does not belong into the store"),
 }
 
 
@@ -295,6 +300,10 @@ BAD_OUTCOMES = {
     "statistics that JSON has not": answer(statistics={"gap": {1, 2}}),
     "negative distance": answer(-0.5, -0.25, findings=()),
     "unknown verdict": answer(verdict="maybe"),
+    "a verdict that is no text": answer(verdict=QueryKind.VERIFY),
+    "class of 65 bits": answer(predicted=2**64),
+    "class that is NaN": answer(predicted=float("nan")),
+    "name that is no text": answer(engine="\ud800"),
 }
 
 
@@ -306,6 +315,14 @@ def test_what_is_no_sound_answer_is_refused_and_leaves_nothing(store: Store, nam
         store.record_many([good, bad])
     assert all(each.attempts == 0 for each in store.queries())
     assert store.record_many([good]) == 1
+
+
+def test_words_of_any_kind_are_kept(store: Store) -> None:
+    """Names of files on Linux may be no text at all, and errors quote them: that must not cost the failure."""
+    asked = store.queries()[0]
+    store.record(completion(asked, failure(detail="cannot read \udcff.onnx")))
+    store.record(completion(asked, answer(stop_detail="\ud800", evidence_detail="zero \0"), number=2))
+    assert store.queries()[0].failure == "killed: cannot read \\udcff.onnx"
 
 
 def test_an_attempt_at_an_unknown_query_is_refused(store: Store) -> None:

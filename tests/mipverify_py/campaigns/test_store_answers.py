@@ -140,10 +140,11 @@ def test_ends_against_a_plain_maximum_and_minimum(pairs: list[tuple[float | None
     lowers, uppers = (
         ([end for end in side if end is not None] for side in zip(*pairs, strict=True)) if pairs else ([], [])
     )
-    assert found.lower == max(lowers, default=None) and found.upper == min(uppers, default=None)
+    lower, upper = (None if end is None else end.value for end in (found.lower, found.upper))
+    assert lower == max(lowers, default=None) and upper == min(uppers, default=None)
     assert (found.crossing() is not None) == bool(lowers and uppers and max(lowers) > min(uppers) + 1e-9)
-    if found.lower_by is not None:
-        assert pairs[found.lower_by.row][0] == found.lower
+    if found.lower is not None:
+        assert pairs[found.lower.by.row][0] == lower
 
 
 # ------------------------------------------------------------------------------------------------------- contradictions

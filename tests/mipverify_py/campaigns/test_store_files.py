@@ -100,6 +100,34 @@ def test_a_folder_is_no_store(tmp_path: Path, *, read_only: bool) -> None:
 
 
 @READ_ONLY
+def test_what_is_no_file_is_no_store(tmp_path: Path, *, read_only: bool) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("loop", "pipe", "zero\0byte", "x" * 300):
+        with pytest.raises(CampaignError, match=name[:8]):
+            Store.open(tmp_path / name, read_only=read_only)
+        if name != "pipe":
+            with pytest.raises(CampaignError, match=name[:8]):
+                Store.create(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["with space", "a?b=c#d%41", "'quotes\"", "new\nline", os.fsdecode(b"no text \xff")])
+def test_a_store_may_have_any_name(tmp_path: Path, name: str) -> None:
+    filled_store(tmp_path / name, 2, decided=1).close()
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    with Store.open(tmp_path / name) as store:
+        assert store.summary().decided == 1
+    assert load_campaign(tmp_path / name).input(1).shape == (1, 2, 3)
+
+
+def test_a_loaded_campaign_knows_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(path.parent)
+    campaign = load_campaign(path.name)
+    monkeypatch.chdir("/")
+    assert campaign.input(1).shape == (1, 2, 3)
+
+
+@READ_ONLY
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
 def test_a_file_that_was_cut_short_is_refused(path: Path, share: float, *, read_only: bool) -> None:
     os.truncate(path, int(path.stat().st_size * share))

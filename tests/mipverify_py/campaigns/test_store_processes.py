@@ -212,3 +212,38 @@ def test_a_store_locked_by_another_program_is_an_error_for_people(path: Path, mo
         other.execute("ROLLBACK")
         store.note("run", "begins")
     other.close()
+
+
+READ = """
+import sys
+from mipverify_py.campaigns import Store
+with Store.open(sys.argv[1], read_only=True) as store:
+    print(len(store.queries()[0].history))
+"""
+
+
+def test_reading_in_the_process_that_writes_costs_it_no_lock(path: Path) -> None:
+    """POSIX: whoever closes a file loses all locks on it, and a reader elsewhere then removes the log under the writer.
+
+    In a process of its own: what the writer has recorded has to be there for others, also after kill -9.
+    """
+    script = f"""
+        import os, signal, subprocess, sys
+        from mipverify_py.campaigns import Store, load_campaign
+        from tests.helpers.campaigns import answer, completion
+        path = sys.argv[1]
+        store = Store.open(path)
+        store.record(completion(store.queries()[0], answer(), number=1))
+        load_campaign(path).input(1)
+        Store.open(path, read_only=True).close()
+        for number in (1, 2):
+            subprocess.run([sys.executable, "-c", {READ!r}, path], check=True)
+            store.record(completion(store.queries()[0], answer(), number=number + 1))
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    with start(script, path) as process:
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL, err
+    assert out.split() == ["2", "3"]
+    with Store.open(path, read_only=True) as store:
+        assert len(store.queries()[0].history) == 4
