@@ -7,7 +7,8 @@
     |   `-- CrossCheckError               our evaluation and onnxruntime's disagree
     |-- InputError (ValueError)           an input, option or data set is unusable as given
     |   `-- CampaignError                 a campaign's store, or what is put into one (mipverify_py.campaigns)
-    |       `-- StoreBusyError            somebody else is writing to it
+    |       |-- StoreBusyError            somebody else is writing to it
+    |       `-- StoreUnreachableError     its file cannot be used at the moment
     |-- StoreFullError (OSError)          a campaign's store cannot grow; all before is in it (mipverify_py.campaigns)
     |-- ExecutorError (RuntimeError)      a campaign's workers as a whole cannot go on (mipverify_py.campaigns)
     |-- InvalidBoundsError (ValueError)   bounds that cross or are not numbers: a bug or a solver failure

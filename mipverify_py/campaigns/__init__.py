@@ -15,7 +15,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mipverify_py.campaigns._errors import CampaignError, StoreBusyError, StoreFullError
+    from mipverify_py.campaigns._errors import (
+        CampaignError,
+        StoreBusyError,
+        StoreFullError,
+        StoreUnreachableError,
+    )
     from mipverify_py.campaigns._export import export_campaign
     from mipverify_py.campaigns._judging import Attempt
     from mipverify_py.campaigns._load import Campaign, load_campaign
@@ -79,6 +84,7 @@ _HOMES = {
     "RunSettings": "_spec",
     "Store": "_store",
     "StoreBusyError": "_errors",
+    "StoreUnreachableError": "_errors",
     "StoreFullError": "_errors",
     "StoredQuery": "_reading",
     "Task": "_records",
@@ -126,6 +132,7 @@ __all__ = [
     "Store",
     "StoreBusyError",
     "StoreFullError",
+    "StoreUnreachableError",
     "StoredQuery",
     "Task",
     "VerifyQuestion",

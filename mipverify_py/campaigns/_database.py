@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from mipverify_py.campaigns._errors import CampaignError, StoreFullError
+from mipverify_py.campaigns._errors import CampaignError, StoreFullError, StoreUnreachableError
 from mipverify_py.campaigns._migrations import STEPS, check_not_newer, migrate, version_of
 from mipverify_py.campaigns._schema import APPLICATION_ID
 
@@ -148,21 +148,21 @@ class Database:
                     "size is reached. All that was recorded before is kept; make room and resume."
                 ) from error
             if primary in _DAMAGED:
-                raise CampaignError(
+                raise StoreUnreachableError(
                     f"{self.name}: this is no store of a campaign, or it is damaged ({error})."
                 ) from error
             if primary in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 doing = "read" if self.read_only else "written to"
-                raise CampaignError(
+                raise StoreUnreachableError(
                     f"{self.name}: the store cannot be {doing} there ({error}); file and folder have to be "
                     "readable, and writeable for writing."
                 ) from error
             if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                raise CampaignError(
+                raise StoreUnreachableError(
                     f"{self.name}: another program holds a lock on the file ({error}); close it and try again."
                 ) from error
             if primary == sqlite3.SQLITE_IOERR:
-                raise CampaignError(f"{self.name}: the file system failed ({error}).") from error
+                raise StoreUnreachableError(f"{self.name}: the file system failed ({error}).") from error
             raise
 
     @contextmanager

@@ -13,5 +13,9 @@ class StoreBusyError(CampaignError):
     """Another process, or another `Store` of this one, is writing to the store."""
 
 
+class StoreUnreachableError(CampaignError):
+    """The file of a store cannot be used at the moment; what was recorded before is in it."""
+
+
 class StoreFullError(MipverifyError, OSError):
     """The store cannot grow; all that was recorded before is in it, and it can be opened again."""

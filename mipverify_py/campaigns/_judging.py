@@ -12,7 +12,7 @@ from mipverify_py.campaigns._records import Limits, QueryKind, QueryState
 MAX_FAILURES: Final = 3
 """Attempts without an answer after which a query counts as failed, unless told otherwise."""
 
-_ROUNDING: Final = 1e-9
+ROUNDING: Final = 1e-9
 """A proven lower end above a checked upper one by at most this share of max(1, upper) is rounding: distances of the
 same point computed in another order differ by less than a thousandth of it."""
 
@@ -110,7 +110,7 @@ class Ends:
             return None
         upper, by = self.upper
         for lower in (self.reproved, self.claimed):
-            slack = max(GAP_ABSOLUTE, GAP_RELATIVE * upper) if lower is self.claimed else _ROUNDING * max(1.0, upper)
+            slack = max(GAP_ABSOLUTE, GAP_RELATIVE * upper) if lower is self.claimed else ROUNDING * max(1.0, upper)
             if lower is not None and lower.value > upper + slack:
                 return lower, (
                     f"no example is nearer than {lower.value!r} ({lower.by.searcher}, {lower.by.evidence}), and there "

@@ -10,13 +10,14 @@ import hashlib
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from mipverify_py._arguments import whole_number
 from mipverify_py.campaigns._batches import batches, together
-from mipverify_py.campaigns._judging import MAX_FAILURES, closes
+from mipverify_py.campaigns._judging import MAX_FAILURES, ROUNDING, closes
 from mipverify_py.campaigns._reading import StoredQuery
 from mipverify_py.campaigns._records import Answer, Failure, Limits, QueryKind, QueryRecord, QueryState, Task
 from onnx_models import Array
@@ -54,7 +55,8 @@ class Rounds:
 
     def __post_init__(self) -> None:
         shares, limit = self.shares, self.limits.time_limit
-        if not shares or shares[-1] != 1.0 or shares[0] <= 0 or list(shares) != sorted(set(shares)):
+        ascending = all(0 < share < after for share, after in pairwise(shares))  # false for what is no number
+        if not ascending or shares[-1:] != (1.0,):
             raise InputError(f"shares is {list(shares)}; it must be ascending shares of the time limit, ending with 1.")
         if whole_number(self.max_failures, "max_failures") < 1:
             raise InputError(f"max_failures is {self.max_failures}; it must be at least 1.")
@@ -221,7 +223,8 @@ class Agenda:
         """Whether several attempts at a distance together say what none of them says alone."""
         if case.query.record.kind is not QueryKind.DISTANCE or case.lower is None or case.upper is None:
             return False
-        return case.lower <= case.upper and closes(self._rounds.limits, case.lower, case.upper)
+        agree = case.lower <= case.upper + ROUNDING * max(1.0, case.upper)
+        return agree and closes(self._rounds.limits, case.lower, case.upper)
 
     def _add(self, row: int, companions: list[int]) -> None:
         for member in (row, *companions):

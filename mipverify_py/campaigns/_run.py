@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from mipverify_py.campaigns._batches import unfold
-from mipverify_py.campaigns._errors import CampaignError, StoreFullError
+from mipverify_py.campaigns._errors import CampaignError, StoreFullError, StoreUnreachableError
 from mipverify_py.campaigns._estimate import Estimate
 from mipverify_py.campaigns._reading import StoredQuery
 from mipverify_py.campaigns._records import Answer, Completion, Failure, FailureReason, QueryState
@@ -101,6 +101,7 @@ def run_campaign(
 
     Raises:
         StoreFullError: there is no room for more; what was recorded before is in the store.
+        StoreUnreachableError: the store's file cannot be written any more, or another program locks it; likewise.
         ExecutorError: the executor as a whole cannot go on; likewise.
         InputError: a query is about a model that the executor does not have.
     """
@@ -143,7 +144,7 @@ class _Run:
         except ExecutorError as error:
             self._store.note("run", f"ends: {error}")
             raise
-        except StoreFullError:
+        except (StoreFullError, StoreUnreachableError):
             self._executor.interrupt()
             raise
         finally:
@@ -185,6 +186,8 @@ class _Run:
         """Stores them in one step; one that the store refuses becomes a failure. Returns what was stored."""
         try:
             self._store.record_many(completions)
+        except StoreUnreachableError:
+            raise
         except CampaignError as error:
             if len(completions) > 1:
                 return [stored for one in completions for stored in self._record([one])]

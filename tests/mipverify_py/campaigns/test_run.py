@@ -7,13 +7,13 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from mipverify_py import distance
-from mipverify_py.campaigns import Completion, Limits, QueryState, Store
+from mipverify_py.campaigns import Completion, Limits, QueryState, Store, StoreUnreachableError
 from mipverify_py.campaigns._rounds import Rounds
 from mipverify_py.campaigns._run import Progress
 from mipverify_py.campaigns.executors import Executor, InlineExecutor, ProcessExecutor
@@ -123,6 +123,18 @@ def test_an_answer_that_cannot_be_stored_is_a_failure(store: Store) -> None:
     assert (report.decided, report.failed, report.failures) == (11, 1, 2)
     (failed,) = [query for query in store.queries(LIMITS, 2) if query.state is QueryState.FAILED]
     assert failed.failure is not None and "cannot be stored" in failed.failure
+
+
+def test_a_store_that_cannot_be_written_ends_the_run_and_blames_no_query(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(completions: Sequence[Completion]) -> int:
+        raise StoreUnreachableError("another program holds a lock on the file")
+
+    monkeypatch.setattr(store, "record_many", locked)
+    with inline(store, "instant") as executor, pytest.raises(StoreUnreachableError, match="holds a lock"):
+        run(store, executor, Rounds(LIMITS))
+    assert {query.state for query in store.queries(LIMITS)} == {QueryState.NEW}
 
 
 class Echo(InlineExecutor):
