@@ -189,6 +189,7 @@ def test_descending_usually_ends_at_the_nearest_point(cases: list[Case]) -> None
     assert np.mean(np.array(excess) < 1e-6) >= 0.9
 
 
+@pytest.mark.slow
 def test_the_aim_costs_next_to_nothing_and_survives_polishing(cases: list[Case]) -> None:
     for query, truth, start in cases:
         found = CellSearch(query, Options()).descend(start)

@@ -129,6 +129,7 @@ def test_the_text_says_what_was_asked_and_names_the_kernel(inside: Path, capsys:
     assert "there is no adversarial example in the perturbation set" in out
 
 
+@pytest.mark.slow
 def test_a_worker_answers_the_same(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = "zoo:digits_small_standard --dataset digits --index 3:5 --perturbation blur --kernel-size 1x3 --json -q"
     answers = []

