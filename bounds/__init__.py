@@ -4,6 +4,7 @@ from bounds._batched import BatchedBounds, BatchedNetwork, batched_bounds
 from bounds._batched_choices import RowChoices
 from bounds._batched_rows import BatchedForms
 from bounds._bounds import Bounds, NetworkBounds
+from bounds._float32 import float32_errors
 from bounds._formulation import Formulation, ReluColumns
 from bounds._hull import HullPlanes, LinearForms, UnitLines, linear_forms, rows_at_once
 from bounds._interval import interval_bounds
@@ -33,6 +34,7 @@ __all__ = [
     "RowChoices",
     "UnitLines",
     "batched_bounds",
+    "float32_errors",
     "interval_bounds",
     "linear_bounds",
     "linear_forms",

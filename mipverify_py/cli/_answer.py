@@ -12,7 +12,9 @@ from mipverify_py._perturbation import LinfBall
 from mipverify_py._query import Query
 from mipverify_py._result import Result
 from mipverify_py._sparse import Sparse
+from mipverify_py.cli._certificates import Certified
 from mipverify_py.cli._exit import ExitCode
+from mipverify_py.float32 import Float32Result
 from mipverify_py.proof import ReplayReport
 
 
@@ -25,6 +27,8 @@ class Answer:
         query, options, result: question, search and answer.
         replay: what the replay of the proof said; None if none was asked for or there is no proof.
         saved: the file that the witness was written to, or None.
+        float32: the answer for float32 evaluations, if that was asked for, too.
+        certified: the certificate, if one was asked for.
     """
 
     index: int
@@ -33,6 +37,8 @@ class Answer:
     result: Result
     replay: ReplayReport | None = None
     saved: Path | None = None
+    float32: Float32Result | None = None
+    certified: Certified | None = None
 
     @property
     def eps(self) -> float | None:
@@ -47,8 +53,8 @@ class Answer:
 
     @property
     def exit_code(self) -> ExitCode:
-        """What this image alone would end with."""
-        result = self.result
+        """What this image alone would end with; with an answer for float32, what that says."""
+        result = self.result if self.float32 is None else self.float32
         if self.replay is not None and not self.replay.holds:
             return ExitCode.REPLAY_FAILED
         if result.stop_reason is StopReason.INTERRUPTED:

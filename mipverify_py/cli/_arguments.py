@@ -140,6 +140,7 @@ class Arguments:
     max_pixels: sets.MaxPixels = None
     brightness: sets.BrightnessRange = None
     contrast: sets.ContrastRange = None
+    arithmetic: more.Arithmetic = "real"
     all_targets: more.AllTargets = False
     witnesses: more.Witnesses = None
     min_distance: more.MinDistance = None
@@ -249,6 +250,7 @@ class Arguments:
         ),
     ] = None
     save_bounds: more.BoundsOut = None
+    certificate: more.CertificateOut = None
     save_model: more.ModelOut = None
     results: properties.Results = None
     out: properties.Out = None
@@ -268,6 +270,7 @@ class Arguments:
         ),
     ] = False
     compare_backends: more.CompareBackends = None
+    check: more.CheckCertificate = None
     backends: Annotated[
         bool, typer.Option("--backends", rich_help_panel=_OTHER, help="List the solvers and whether each can be used.")
     ] = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import typer
@@ -29,6 +30,9 @@ def check(arguments: Arguments) -> None:
     if is_about_properties(a):
         check_properties(a)
         return
+    if a.check is not None:
+        _check_certificate(a, a.check)
+        return
     if a.model is None:
         _refuse("No model is given; name an .onnx file or zoo:NAME (see --list-zoo).")
     _check_combinations(a)
@@ -44,6 +48,8 @@ def check(arguments: Arguments) -> None:
         _check_output("--save-witness", a.save_witness, suffixes)
     if a.save_bounds is not None:
         _check_output("--save-bounds", a.save_bounds, (".npz",))
+    if a.certificate is not None:
+        _check_output("--certificate", a.certificate, (".cert",))
     if a.save_model is not None:
         _check_output("--save-model", a.save_model, (".mps",))
     for option, name in (("--bounds", a.bounds), ("--box-lower", a.box_lower), ("--box-upper", a.box_upper)):
@@ -57,6 +63,7 @@ def _check_combinations(a: Arguments) -> None:
         *perturbation_pairs(a),
         *_several_answers(a),
         *_beside_answers(a),
+        *_arithmetic(a),
         (a.input is not None and a.dataset is not None, "INPUT and --dataset exclude each other; give one of them."),
         (a.target is not None and a.not_target is not None, "--target and --not-target exclude each other."),
         (
@@ -157,13 +164,43 @@ def _several_answers(a: Arguments) -> tuple[tuple[bool, str], ...]:
 
 def _beside_answers(a: Arguments) -> tuple[tuple[bool, str], ...]:
     """What does not go with bounds and models in files."""
-    other = a.witnesses is not None or a.compare_backends is not None or a.all_targets or a.inspect
+    no_proof = a.witnesses is not None or a.compare_backends is not None or a.inspect
+    other = no_proof or a.all_targets
     return (
         (a.bounds is not None and a.engine != "mip", "--bounds is for --engine mip; the others prove everything."),
         (a.bounds is not None and other, "--bounds is for one answer about one image."),
         (a.save_bounds is not None and other, "--save-bounds is for one answer about one image."),
+        (a.certificate is not None and no_proof, "--certificate is for one answer per image; leave out the others."),
+        (
+            a.certificate is not None and a.arithmetic == "float32",
+            "--certificate proves answers about real numbers; leave out --arithmetic float32.",
+        ),
         (a.save_model is not None and a.compare_backends is None, "--save-model is for --compare-backends; add that."),
     )
+
+
+def _arithmetic(a: Arguments) -> tuple[tuple[bool, str], ...]:
+    """What does not go with --arithmetic float32."""
+    other = a.witnesses is not None or a.compare_backends is not None or a.inspect
+    files = a.bounds is not None or a.save_bounds is not None
+    return (
+        (
+            a.arithmetic == "float32" and (other or files or a.replay),
+            "--arithmetic float32 goes with none of --witnesses, --compare-backends, --inspect, --replay and --bounds.",
+        ),
+    )
+
+
+def _check_certificate(a: Arguments, certificate: str) -> None:
+    """What goes with --check: a model, and nothing else."""
+    plain = Arguments(model=a.model, check=certificate, quiet=a.quiet)
+    for field in fields(Arguments):
+        if getattr(a, field.name) != getattr(plain, field.name):
+            word = "INPUT" if field.name == "input" else f"--{field.name.replace('_', '-')}"
+            _refuse(f"{word} means nothing with --check; leave it out.")
+    _check_file(certificate, "--check ")
+    if a.model is not None:
+        _check_model(a.model)
 
 
 def _check_model(model: str | None) -> None:

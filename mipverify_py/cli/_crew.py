@@ -154,7 +154,14 @@ class _Crew:
     ) -> None:
         a = questions.arguments
         self._questions, self._places, self._options, self._progress = questions, places, options, progress
-        self._setup = Setup(questions.network, options, with_replay=a.replay, with_progress=not a.quiet).pack()
+        self._setup = Setup(
+            questions.network,
+            options,
+            with_replay=a.replay,
+            with_progress=not a.quiet,
+            float32=a.arithmetic == "float32",
+            with_certificate=a.certificate is not None,
+        ).pack()
         self._count = workers
         self._workers: list[_Worker] = []
         self._again: deque[_Task] = deque()

@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     USAGE = 3
     """The command line or a file is wrong, or the output cannot be written; nothing was computed after that."""
     REPLAY_FAILED = 4
-    """A proof did not hold when it was replayed (`--replay`)."""
+    """A proof did not hold when it was replayed (`--replay`), or a certificate when it was checked (`--check`)."""
     DISAGREEMENT = 5
     """Two solvers contradict each other about the same program (`--compare-backends`)."""
     INTERNAL = 70

@@ -12,6 +12,8 @@ from mipverify_py._options import Options
 from mipverify_py._statistics_record import statistics_record
 from mipverify_py._witness import Witness
 from mipverify_py.cli._answer import Answer
+from mipverify_py.cli._certificates import certificate_record
+from mipverify_py.cli._float32 import float32_record
 from mipverify_py.cli._perturbations import perturbation_record
 from mipverify_py.cli._report import Report, Run
 from mipverify_py.proof import ReplayReport
@@ -75,7 +77,9 @@ def result_record(run: Run, answer: Answer) -> dict[str, Any]:
         "seconds": result.seconds,
         "attack_seconds": result.attack_seconds,
         "replay": _replay(answer.replay),
+        "certificate": certificate_record(answer.certified),
         "witness": _witness(result.witness, answer),
+        "float32": float32_record(answer.float32),
         "notes": [*run.network.notes, *answer.notes],
         "options": {**_options(answer.options), "jobs": run.arguments.jobs},
         "statistics": statistics_record(result.statistics),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
@@ -25,8 +29,8 @@ verify model.onnx image.png --eps 0.1 --label 7 --timeout 60"""
 
 _EPILOG = (  # one line: typer would keep a line break
     "Exit codes: 0 robust, or distance computed; 1 adversarial example at --eps; 2 unknown (a limit was reached); "
-    "3 wrong usage or input; 4 a proof failed its replay (--replay); 5 solvers disagree (--compare-backends). "
-    "With several images the largest counts."
+    "3 wrong usage or input; 4 a proof failed its replay (--replay) or check (--check); 5 solvers disagree "
+    "(--compare-backends). With several images the largest counts."
 )
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
@@ -55,6 +59,34 @@ def run(arguments: Sequence[str]) -> int:
 
 def guarded(program: str, action: Callable[[], int]) -> int:
     """The exit code of an action, or the one that says how it failed; the message names `program`."""
+    with _interruptions_noted() as interruptions:
+        return _code_of(program, action, interruptions)
+
+
+@contextmanager
+def _interruptions_noted() -> Iterator[list[int]]:
+    """Yields a list to which SIGINT is added before it becomes a KeyboardInterrupt.
+
+    An extension module that is being loaded may turn the exception into an ImportError.
+    """
+    noted: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield noted
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _code_of(program: str, action: Callable[[], int], interruptions: list[int]) -> int:
     try:
         code = action()
         sys.stdout.flush()  # what cannot be written must be known while the exit code is still ours to choose
@@ -71,6 +103,9 @@ def guarded(program: str, action: Callable[[], int]) -> int:
     except SystemExit:  # what rich makes of a broken pipe
         return ExitCode.BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - what is left is a bug, and Python's code 1 would read "adversarial"
+        if interruptions and isinstance(error, ImportError):
+            complain("interrupted", program)
+            return ExitCode.INTERRUPTED
         if isinstance(error, OSError) and error.errno in _CANNOT_WRITE and error.filename is None:
             _give_up_stdout()
             complain(f"the output cannot be written ({error.strerror}).", program)

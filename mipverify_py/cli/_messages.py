@@ -25,12 +25,16 @@ class Setup:
         options: how to search.
         with_replay: whether proofs are replayed.
         with_progress: whether brackets are of interest.
+        float32: whether answers are about float32 evaluations, too.
+        with_certificate: whether answers are certified.
     """
 
     network: ReluNetwork
     options: Options
     with_replay: bool
     with_progress: bool
+    float32: bool = False
+    with_certificate: bool = False
 
     def pack(self) -> bytes:
         """The message as bytes, without what the network has cached: a session of onnxruntime cannot be sent."""

@@ -9,6 +9,17 @@ from mipverify_py.cli import _parse
 from mipverify_py.cli._panels import OTHER, OUTPUT, QUESTION, SEARCH
 from mipverify_py.cli._parse import Names
 
+ARITHMETICS = ("real", "float32")
+
+Arithmetic = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=_parse.choice(ARITHMETICS),
+        rich_help_panel=QUESTION,
+        help="real: answers about the network of real numbers; float32: beside them for all its float32 evaluations.",
+    ),
+]
 AllTargets = Annotated[
     bool,
     typer.Option("--all-targets", rich_help_panel=QUESTION, help="One answer per wrong class instead of one in all."),
@@ -64,6 +75,25 @@ ModelOut = Annotated[
         metavar="FILE.mps",
         rich_help_panel=OUTPUT,
         help="With --compare-backends: save the program that the solvers were given.",
+    ),
+]
+CertificateOut = Annotated[
+    str | None,
+    typer.Option(
+        "--certificate",
+        metavar="FILE.cert",
+        rich_help_panel=OUTPUT,
+        help="Write a proof of the answer that can be checked without this program's search; "
+        "with several images FILE-0017.cert for index 17.",
+    ),
+]
+CheckCertificate = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        metavar="FILE.cert",
+        rich_help_panel=OTHER,
+        help="Check a certificate in exact arithmetic; with MODEL also whether it is about that model.",
     ),
 ]
 CompareBackends = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 from bounds import NetworkBounds
 from mipverify_py import verify
@@ -13,9 +14,13 @@ from mipverify_py._options import Options
 from mipverify_py._over_parameters import as_searched
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
+from mipverify_py.cli._certificates import Certified, certified
 from mipverify_py.cli._claim import unsupported
+from mipverify_py.float32 import Float32Result, verify_float32
 from mipverify_py.proof import Proof, ReplayReport, replay
 from onnx_models.errors import BackendError, BackendMissingError, InvalidBoundsError
+
+Answered = TypeVar("Answered", Result, Float32Result)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,11 +31,26 @@ class Found:
         result: the answer; without its proof and bounds, which would have to be kept for every image.
         replay: what the replay of the proof said; None if none was asked for or there is no proof.
         bounds: the bounds that the search came to, where they are to be kept.
+        float32: the answer for float32 evaluations, if asked for; likewise without proofs and bounds.
+        certified: the certificate, if one was asked for.
     """
 
     result: Result
     replay: ReplayReport | None = None
     bounds: NetworkBounds | None = None
+    float32: Float32Result | None = None
+    certified: Certified | None = None
+
+
+class Beside(NamedTuple):
+    """What is wanted beside an answer: the bounds that the search came to, one about float32, a certificate."""
+
+    bounds: bool = False
+    float32: bool = False
+    certificate: bool = False
+
+
+PLAIN = Beside()
 
 
 def search_image(
@@ -40,19 +60,32 @@ def search_image(
     *,
     with_replay: bool,
     supplied: NetworkBounds | None = None,
-    keep_bounds: bool = False,
+    beside: Beside = PLAIN,
 ) -> Found:
     """The answer to one image's query; an error that concerns this image alone leaves it unknown.
 
-    `supplied` are bounds that the user gives, `keep_bounds` says whether those of the search are wanted.
+    `supplied` are bounds that the user gives, `beside` says what is wanted beside the answer.
 
     Raises:
         BackendMissingError: no other image would get an answer either.
         InvalidBoundsError: the supplied bounds are wrong.
     """
+    if beside.float32:
+        return _in_float32(query, options, on_progress)
     result = _searched(query, options, on_progress, supplied)
     found = _with_replay(query, result) if with_replay else Found(replace(result, proof=None, bounds=None))
-    return replace(found, bounds=result.bounds) if keep_bounds else found
+    if beside.certificate and found.result.stop_reason is not StopReason.INTERRUPTED:
+        found = _with_certificate(query, options, result, found)
+    return replace(found, bounds=result.bounds) if beside.bounds else found
+
+
+def _with_certificate(query: Query, options: Options, result: Result, found: Found) -> Found:
+    try:
+        return replace(found, certified=certified(query, result, options))
+    except KeyboardInterrupt:
+        detail = "the writing of the certificate was interrupted"
+        bare = replace(found.result, stop_reason=StopReason.INTERRUPTED, stop_detail=detail)
+        return replace(found, result=bare)
 
 
 def _with_replay(query: Query, result: Result) -> Found:
@@ -76,15 +109,33 @@ def _replayed(query: Query, result: Result, proof: Proof) -> ReplayReport:
     return replace(report, holds=False, failure=missing) if report.holds and missing else report
 
 
+def _in_float32(query: Query, options: Options, on_progress: Callable[[Bracket], None] | None) -> Found:
+    answer = _guarded(query, options, lambda: verify_float32(query, options, on_progress=on_progress))
+    if isinstance(answer, Result):
+        return Found(answer)
+    real = replace(answer.real, proof=None, bounds=None)
+    enlarged = None if answer.enlarged is None else replace(answer.enlarged, proof=None, bounds=None)
+    return Found(real, float32=replace(answer, real=real, enlarged=enlarged))
+
+
 def _searched(
     query: Query,
     options: Options,
     on_progress: Callable[[Bracket], None] | None,
     supplied: NetworkBounds | None,
 ) -> Result:
+    return _guarded(
+        query, options, lambda: verify(query, options, bounds=supplied, on_progress=on_progress), supplied=supplied
+    )
+
+
+def _guarded(
+    query: Query, options: Options, search: Callable[[], Answered], *, supplied: NetworkBounds | None = None
+) -> Answered | Result:
+    """What `search` gives, or a result that knows nothing where an error concerns this image alone."""
     began = time.monotonic()
     try:
-        return verify(query, options, bounds=supplied, on_progress=on_progress)
+        return search()
     except BackendMissingError:
         raise
     except BackendError as error:

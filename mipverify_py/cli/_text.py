@@ -14,6 +14,8 @@ from mipverify_py._perturbation import Unrestricted
 from mipverify_py._result import Result
 from mipverify_py._sparse import Sparse
 from mipverify_py.cli._answer import Answer
+from mipverify_py.cli._certificates import certified_words
+from mipverify_py.cli._float32 import float32_words
 from mipverify_py.cli._numbers import rounded_down, rounded_up, seconds
 from mipverify_py.cli._output import Output
 from mipverify_py.cli._perturbations import parameter_words, perturbation_words
@@ -133,6 +135,8 @@ class TextReport(Report):
         text = Text(row)
         text.highlight_words([word(answer)], _STYLES[word(answer)])
         self._output.line(text)
+        if answer.float32 is not None:
+            self._output.fact("float32", float32_words(answer.float32), "dim")
         if result.stop_reason is not StopReason.SOLVED:
             self._output.fact("stopped", _STOPS[result.stop_reason], "yellow")
         for note in answer.notes if self.run.arguments.verbose else answer.remarks:
@@ -141,6 +145,8 @@ class TextReport(Report):
             self._output.fact("proof", _replayed(answer), "dim" if _is_sound(answer) else "red")
         if answer.saved is not None:
             self._output.fact("witness", f"saved as {printable(str(answer.saved))}", "dim")
+        if answer.certified is not None:
+            self._output.fact("certified", certified_words(answer.certified), "dim")
 
     def _target(self, answer: Answer) -> str:
         """The class asked about with --all-targets, else that of the witness."""
@@ -153,12 +159,16 @@ class TextReport(Report):
         label = "none given, so the predicted class counts" if query.label is None else str(query.label)
         self._output.fact("input", f"index {answer.index}, predicted class {result.predicted}, label {label}")
         self._output.fact("answer", _sentence(answer), _STYLES[word(answer)])
+        if answer.float32 is not None:
+            self._output.fact("float32", float32_words(answer.float32))
         if result.witness is not None:
             self._output.fact("witness", _witness(answer))
         if result.evidence is not None:
             self._output.fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
         if self.run.arguments.replay:
             self._output.fact("proof", _replayed(answer), "" if _is_sound(answer) else "red")
+        if answer.certified is not None:
+            self._output.fact("certified", certified_words(answer.certified))
         searched = result.engine if result.backend is None else f"{result.engine}, {result.backend}"
         self._output.fact(
             "search",

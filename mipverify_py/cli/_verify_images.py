@@ -22,7 +22,7 @@ from mipverify_py.cli._json import JsonReport
 from mipverify_py.cli._progress import Progress
 from mipverify_py.cli._questions import Place, Questions, index_of, options_of
 from mipverify_py.cli._report import Report, Run
-from mipverify_py.cli._search_image import Found, search_image
+from mipverify_py.cli._search_image import Beside, Found, search_image
 from mipverify_py.cli._text import TextReport
 from mipverify_py.cli._witness_file import WitnessFile
 from onnx_models.errors import BackendMissingError, InputError
@@ -91,9 +91,20 @@ def _answer_all(questions: Questions, report: Report, file: WitnessFile | None) 
     with closing(images):
         for position, query, found in images:
             place = places[position]
-            answer = Answer(index_of(place), query, options, found.result, found.replay)
+            answer = Answer(
+                index_of(place),
+                query,
+                options,
+                found.result,
+                found.replay,
+                float32=found.float32,
+                certified=found.certified,
+            )
             try:
                 saved = None if file is None else file.save(place, questions.inputs, found.result)
+                if a.certificate is not None and answer.certified is not None:
+                    certificates = WitnessFile(Path(a.certificate), places)
+                    answer = replace(answer, certified=answer.certified.saved(certificates, place))
             except InputError:
                 report.add(answer)  # a full disk must not cost the answer itself
                 raise
@@ -127,7 +138,7 @@ def _one_by_one(
                 on_progress,
                 with_replay=a.replay,
                 supplied=supplied,
-                keep_bounds=a.save_bounds is not None,
+                beside=Beside(a.save_bounds is not None, a.arithmetic == "float32", a.certificate is not None),
             )
         yield position, query, found
         if found.result.stop_reason is StopReason.INTERRUPTED:

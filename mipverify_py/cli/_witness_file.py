@@ -73,6 +73,18 @@ class WitnessFile:
         """
         return self._written(place, lambda stream: np.savez(stream, **arrays))
 
+    def put(self, place: Place, data: bytes) -> Path:
+        """Writes these bytes and returns the file.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+
+        def write(stream: IO[bytes]) -> None:
+            stream.write(data)
+
+        return self._written(place, write)
+
     def _written(self, place: Place, write: Callable[[IO[bytes]], None]) -> Path:
         path = self.path(place)
         temporary = path.with_name(f".{path.name}.part")  # so that a file of the right name is always whole

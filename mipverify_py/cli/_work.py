@@ -31,6 +31,10 @@ def _run(arguments: Arguments) -> ExitCode:
         from mipverify_py.cli._lists import list_zoo
 
         return list_zoo(as_json=arguments.json)
+    if arguments.check is not None:
+        from mipverify_py.cli._certificates import check_certificate
+
+        return check_certificate(arguments.check, arguments.model)
     if arguments.instances is not None:
         from mipverify_py.cli._instances import run_instances
 

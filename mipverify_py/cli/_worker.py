@@ -70,12 +70,13 @@ def _answer(
 ) -> Found | Failure:
     from mipverify_py._enums import StopReason
     from mipverify_py.cli._messages import Failure
-    from mipverify_py.cli._search_image import Found, search_image, unanswered
+    from mipverify_py.cli._search_image import Beside, Found, search_image, unanswered
 
     began = time.monotonic()
     try:
         with interruption.allowed():
-            return search_image(query, setup.options, on_progress, with_replay=setup.with_replay)
+            beside = Beside(float32=setup.float32, certificate=setup.with_certificate)
+            return search_image(query, setup.options, on_progress, with_replay=setup.with_replay, beside=beside)
     except KeyboardInterrupt:  # before the search had begun
         elapsed = time.monotonic() - began
         return Found(unanswered(query, setup.options, StopReason.INTERRUPTED, "", elapsed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +34,15 @@ class Lowered:
         builder: all nodes.
         output: the network's output.
         checkpoints: every ONNX value that depends on the input, in topological order.
+        values: every ONNX value by name, constants among them.
+        counts: for each ONNX node of the graph, how many nodes the builder had after it.
     """
 
     builder: NetworkBuilder
     output: Tensor
     checkpoints: tuple[Checkpoint, ...]
+    values: Mapping[str, Value]
+    counts: tuple[int, ...]
 
 
 def lower(graph: Graph) -> Lowered:
@@ -51,6 +56,7 @@ def lower(graph: Graph) -> Lowered:
     builder, budget = NetworkBuilder(shape, graph.input_name), Budget()
     values: dict[str, Value] = {**graph.constants(), graph.input_name: Tensor(0, graph.input_shape)}
     checkpoints: list[Checkpoint] = []
+    counts: list[int] = []
     for node in graph.nodes:
         inputs = tuple(values[source] if source else None for source in node.inputs)
         call = Call(graph.name, decoded(node, graph.name), inputs, builder, graph.batched, graph.opset, budget)
@@ -58,12 +64,13 @@ def lower(graph: Graph) -> Lowered:
             values[name] = value
             if isinstance(value, Tensor) and name:
                 checkpoints.append(Checkpoint(node, name, value))
+        counts.append(len(builder.nodes))
     output = values[graph.output_name]
     if not isinstance(output, Tensor):
         raise UnsupportedModelError(
             f"{graph.name}: output {quoted(graph.output_name)} does not depend on input {quoted(graph.input_name)}."
         )
-    return Lowered(builder, output, tuple(checkpoints))
+    return Lowered(builder, output, tuple(checkpoints), values, tuple(counts))
 
 
 def _results(call: Call) -> list[Value]:

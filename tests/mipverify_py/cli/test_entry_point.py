@@ -8,9 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from mipverify_py.cli._exit import ExitCode
+from mipverify_py.cli._main import guarded
 
 FULL = Path("/dev/full")
 """A device that every write to fails, as on a full disk."""
@@ -191,3 +195,28 @@ def test_a_terminal_sees_one_line_that_vanishes(workplace: Path) -> None:
     assert record["stop_reason"] == "time_limit"
     assert b"index 0: " in shown
     assert b"\x1b[2K" in shown  # lines are erased, not added
+
+
+def test_an_import_that_an_interruption_spoils_is_an_interruption(capfd: pytest.CaptureFixture[str]) -> None:
+    def loading() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None  # as extension modules do
+        return 0
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert guarded("verify", loading) == ExitCode.INTERRUPTED
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capfd.readouterr().err == "verify: interrupted\n"
+
+
+def test_other_failed_imports_are_none() -> None:
+    def failing() -> int:
+        raise ImportError("no such thing")
+
+    assert guarded("verify", failing) == ExitCode.INTERNAL
