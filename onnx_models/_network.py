@@ -222,13 +222,14 @@ def _sum(terms: Sequence[Array], rows: int, size: int) -> Array:
 
 
 def _map_bytes(linear_map: LinearMap) -> bytes:
+    """Kind and shape, which tell how many numbers follow, and those: different maps give different bytes."""
     if isinstance(linear_map, DenseMap):
-        return repr(linear_map.weight.shape).encode() + np.ascontiguousarray(linear_map.weight).tobytes()
+        return repr(("dense", *linear_map.weight.shape)).encode() + np.ascontiguousarray(linear_map.weight).tobytes()
     if isinstance(linear_map, ConvolutionMap):
         c = linear_map
-        geometry = (c.kernel.shape, c.input_shape, c.strides, c.pads, c.dilations, c.groups)
+        geometry = ("convolution", c.kernel.shape, c.input_shape, c.strides, c.pads, c.dilations, c.groups)
         return repr(geometry).encode() + np.ascontiguousarray(c.kernel).tobytes()
     assert isinstance(linear_map, SparseMap)
     m = linear_map.matrix
     parts = (m.indptr.astype(np.int64), m.indices.astype(np.int64), m.data)
-    return repr(m.shape).encode() + b"".join(np.ascontiguousarray(p).tobytes() for p in parts)
+    return repr(("sparse", *m.shape)).encode() + b"".join(np.ascontiguousarray(p).tobytes() for p in parts)

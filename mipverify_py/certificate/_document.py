@@ -15,11 +15,11 @@ from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any, NamedTuple
 
-MOST_BYTES, MOST_LISTS, MOST_COMMAS, MOST_DIGITS = 2**28, 2**23, 2**26, 60
+MOST_BYTES, MOST_LISTS, MOST_COMMAS, MOST_DIGITS = 2**28, 2**23, 2**23, 60
 """Limits of a file: bytes when unpacked, lists and objects, commas, digits of a whole number."""
 MOST_NODES, MOST_ENTRIES, MOST_SPAN = 10_000, 2**23, 512
 """Limits of a network: nodes; weights (a convolution's once per use) and values; bits that a node's weights span."""
-MOST_BITS, MOST_MEMORY = 2**16, 2**33
+MOST_BITS, MOST_MEMORY = 2**16, 2**31
 """Limits of a vector while it is computed with: bits of an entry, and of all entries together."""
 GRID = 64
 """Bounds are multiples of 2**-GRID."""
@@ -45,7 +45,9 @@ def read(data: bytes) -> Any:
     require(unpacker.eof and not unpacker.unused_data, "The file is cut off, too large, or goes on after its end.")
     lists, commas = text.count(b"[") + text.count(b"{"), text.count(b",")
     require(lists <= MOST_LISTS and commas <= MOST_COMMAS, "The file has too many entries.")
-    return json.loads(text, object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=number)
+    return json.loads(
+        str(text, "ascii"), object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=number
+    )
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -70,7 +72,10 @@ def fields(value: Any, names: str, **fixed: Any) -> list[Any]:
     """The values of some keys of an object, which has no others but those of `fixed`, with the values given there."""
     wanted = {*names.split(), *fixed}
     require(value.keys() == wanted, f"An object has the keys {sorted(value)}, not {sorted(wanted)}.")
-    require(all(value[key] == fixed[key] for key in fixed), f"The file is none with {fixed}.")
+    require(
+        all(type(value[key]) is type(fixed[key]) and value[key] == fixed[key] for key in fixed),
+        f"The file is none with {fixed}.",
+    )
     return [value[key] for key in names.split()]
 
 
@@ -116,6 +121,10 @@ class Work:
         """Takes a vector from what is left."""
         require(bits <= MOST_BITS and entries * bits <= MOST_MEMORY, "Numbers become longer than is allowed.")
         self.spend(entries, bits)
+
+    def measured(self, *vectors: list[int]) -> None:
+        """Takes vectors that are there from what is left, by the length of their longest entry."""
+        self.vector(sum(map(len, vectors)), max((v.bit_length() for vector in vectors for v in vector), default=0))
 
 
 # --------------------------------------------------------------------------------------------------------- the network
@@ -174,7 +183,7 @@ class Network:
         if "dense" in value:
             self.allow(n * m)
             weights = array(fields(value, "dense")[0], n * m)
-            self.hash.update(repr((m, n)).encode() + struct.pack(f"<{n * m}d", *weights))
+            self.hash.update(repr(("dense", m, n)).encode() + struct.pack(f"<{n * m}d", *weights))
             return [(range(n), weights[n * i : n * i + n]) for i in range(m)]
         if "convolution" in value:
             return self.convolution(n, m, *fields(value, "convolution kernel input strides pads dilations groups"))
@@ -185,7 +194,7 @@ class Network:
         sound = start[0] == 0 and all(a <= b for a, b in pairwise(start)) and all(0 <= j < n for j in column)
         require(sound, "The rows of a sparse map overlap, or read what does not exist.")
         layout = struct.pack(f"<{m + 1}q", *start) + struct.pack(f"<{len(column)}q", *column)
-        self.hash.update(repr((m, n)).encode() + layout + struct.pack(f"<{len(weights)}d", *weights))
+        self.hash.update(repr(("sparse", m, n)).encode() + layout + struct.pack(f"<{len(weights)}d", *weights))
         return [(column[a:b], weights[a:b]) for a, b in pairwise(start)]
 
     def convolution(self, n: int, m: int, packed: Any, *shapes: Any) -> list[tuple[Any, Any]]:
@@ -201,7 +210,7 @@ class Network:
         require((channels * height * width, outputs * out_h * out_w) == (n, m), "A convolution has the wrong size.")
         self.allow(m * depth * k_h * k_w)
         weights = array(packed, outputs * depth * k_h * k_w)
-        geometry = (kernel, source, strides, pads, dilations, groups)
+        geometry = ("convolution", kernel, source, strides, pads, dilations, groups)
         self.hash.update(repr(geometry).encode() + struct.pack(f"<{len(weights)}d", *weights))
         result: list[tuple[list[int], list[float]]] = []
         for o, p, q in product(range(outputs), range(out_h), range(out_w)):
@@ -234,6 +243,7 @@ class Network:
                         work.spend(len(weights), exponent + node.exponent)
                         sum_ = sum(w * entries[j] for j, w in zip(columns, weights, strict=True))
                         total[i] += sum_ << (high - exponent)
+                work.measured(total)
                 found.append((high + node.exponent, total))
             else:
                 assert node is not None
@@ -255,6 +265,7 @@ class Network:
             if list(w.values()) == [1 << node.exponent] and not node.bias[unit[1]]:
                 (inner,) = w
                 if isinstance(self.nodes[inner[0]], Affine):
-                    return self.direct(inner)
+                    self.known[unit] = self.direct(inner)
+                    return self.known[unit]
             self.known[unit] = w, node.bias[unit[1]], node.exponent
         return self.known[unit]

@@ -115,6 +115,7 @@ class Region:
                 self.work.spend(2 * len(weights), node.exponent + GRID)
                 low[i] += sum(w * (bottom[j] if w > 0 else top[j]) for j, w in zip(columns, weights, strict=True))
                 high[i] += sum(w * (top[j] if w > 0 else bottom[j]) for j, w in zip(columns, weights, strict=True))
+        self.work.measured(low, high)
         self.low.append([v >> node.exponent for v in low])
         self.high.append([-(-v >> node.exponent) for v in high])
 
@@ -145,6 +146,7 @@ class Region:
 
         From the last node back every node is replaced by what it is made of, or by something that is no smaller.
         """
+        self.work.spend(self.network.sizes[0], 0)
         left, constant = {0: (0, [0] * self.network.sizes[0]), **objective}, Fraction(0)
         for (p, i), rho in choice.rho.items():  # rule 3: neither rho (z - l) nor -rho (u - z) is negative
             low, high = state.get((p, i)) or (self.low[p][i], self.high[p][i])
@@ -176,6 +178,7 @@ class Region:
                     total[j] += c * w
             products += 1 + (len(weights) if c else 0)
         self.work.spend(products + len(total), exponent)
+        self.work.measured(total)
         return total
 
     def add(self, left: Objective, node: int, exponent: int, terms: Iterable[tuple[int, int]]) -> None:
@@ -221,6 +224,7 @@ class Region:
 
     def top(self, form: Form) -> Fraction:
         """Rule 4. A linear function on a box is largest where each entry is at the end that its slope asks for."""
+        self.work.spend(len(form.slopes), form.exponent + GRID)
         ends = zip(form.slopes, self.low[0], self.high[0], strict=True)
         return form.constant + Fraction(sum(g * (b if g > 0 else a) for g, a, b in ends), 1 << (form.exponent + GRID))
 
@@ -231,7 +235,7 @@ class Region:
         w, bias, exponent = self.network.direct(unit)
         common, slopes = max(whole(bits, MOST_DIGITS), exponent), dict[Unit, int]()
         for source, entries, values in terms:
-            size = self.network.sizes[whole(source, len(self.low))]
+            size = self.network.sizes[whole(source, unit[0] + 1)]  # before the ReLU: so bounds end
             for j, c in zip(entries, values, strict=True):
                 v = source, whole(j, size)  # null stands for the coefficient that w has
                 slopes[v] = (

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mipverify_py.certificate._document import (
+    MOST_BYTES,
     Network,
     Rejected,
     Work,
@@ -38,7 +39,7 @@ from mipverify_py.certificate._document import (
 )
 from mipverify_py.certificate._rules import MOST_STATES, Ends, Region
 
-MOST_PRODUCTS = 2**40
+MOST_PRODUCTS = 2**36
 """Limit of the work that a check may take: products of 64 bits."""
 Floats = Sequence[float]
 """An array as it stands in the file."""
@@ -125,6 +126,7 @@ def prove(network: Network, work: Work, box: Ends, claim: tuple[int, list[int], 
             region = Region(network, work, (low, high), units)
             region.derive(steps)
             for target, tree in trees:
+                work.spend(network.sizes[-1], 0)
                 row = [0] * network.sizes[-1]
                 row[whole(target, len(row))] += 1
                 row[reference] -= 1
@@ -136,12 +138,18 @@ def prove(network: Network, work: Work, box: Ends, claim: tuple[int, list[int], 
             left.append(((low, high), open_targets))
         elif cut is not None:
             axis, place = whole(cut[0], len(low)), down(number(cut[1]))
-            work.spend(len(low), 0)
-            require(len(left) <= MOST_STATES // len(low), "The cuts are too deep.")
+            work.spend(len(low) + len(targets), 0)
+            require(len(left) <= MOST_STATES // (len(low) + len(targets)), "The cuts are too deep.")
             left.append((([*low[:axis], max(low[axis], place), *low[axis + 1 :]], high), open_targets.copy()))
             left.append(((low, [*high[:axis], min(high[axis], place + 1), *high[axis + 1 :]]), open_targets.copy()))
         require(cut is not None or not open_targets, f"Targets {sorted(open_targets)} are not proved on a part.")
     require(not waiting, "There are parts that belong nowhere.")
+
+
+def contents(path: Path) -> bytes:
+    """The bytes of a file, of which no more are read than a certificate may have."""
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
 
 
 def main(arguments: list[str]) -> int:
@@ -149,7 +157,7 @@ def main(arguments: list[str]) -> int:
     failed = 0
     for name in arguments:
         try:
-            said = f"PROVED. {describe(check(Path(name).read_bytes()))}"
+            said = f"PROVED. {describe(check(contents(Path(name))))}"
         except Rejected as error:
             said, failed = f"REJECTED. {error}", 1
         sys.stdout.write(f"{name}: {said}\n")

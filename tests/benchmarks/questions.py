@@ -75,7 +75,7 @@ def measure(query: Query, options: Options, check: Check | None = None) -> Figur
     A solver that is missing or whose licence is too small is an answer too, and so are bounds that contradict a checked
     point: `flaw` finds them.
     """
-    _warm_up(options.engine, options.backend, options.threads)
+    warm_up(options.engine, options.backend, options.threads)
     began, busy = time.perf_counter(), cpu_seconds()
     try:
         result = verify(query, options)
@@ -124,7 +124,7 @@ def replays(result: Result) -> bool | None:
 
 
 @cache
-def _warm_up(engine: str, backend: str, threads: int) -> None:
+def warm_up(engine: str, backend: str, threads: int) -> None:
     """Imports, solver start-up and torch's own preparations happen on a question that is not counted."""
     options = Options(engine=engine, backend=backend, threads=threads, time_limit=30.0)
     with suppress(BackendLimitError, BackendMissingError):  # the question that is counted will say so
