@@ -187,6 +187,7 @@ def test_what_cannot_be_measured_is_named_at_once(
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_verdicts_at_a_fixed_radius_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "measurements.jsonl"
     run = ["--networks", SMALL, "--images", "0:3", "--radius", "0.15", "--out", str(file), "--jobs", "2", *QUICK]

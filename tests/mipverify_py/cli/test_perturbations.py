@@ -55,6 +55,7 @@ def test_blur_finds_the_kernel_that_python_finds(record: Any, question: Any) -> 
         Witness(query, saved["witness"], saved["parameters"])
 
 
+@pytest.mark.slow
 def test_brightness_takes_one_range_or_both(record: Any, question: Any) -> None:
     code, found = record(f"{IMAGE} --perturbation brightness --contrast 0.2,1")
     assert code == ExitCode.ANSWERED and found["verdict"] == verify(question(Contrast(0.2, 1.0))).verdict.value

@@ -198,7 +198,9 @@ def optima_of(monkeypatch: pytest.MonkeyPatch) -> list[LpOutcome]:
     return found
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=() if f in ("conv", "masked") else pytest.mark.slow) for f in FAMILIES]
+)
 def test_the_bound_of_a_node_is_its_linear_programs_optimum(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = optima_of(monkeypatch)
     for seed in range(12):

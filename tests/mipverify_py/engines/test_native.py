@@ -223,6 +223,7 @@ class TestOddQuestions:
         )
         assert result.lower is not None and result.upper is not None and result.lower <= result.upper
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("engine", NATIVE)
     def test_one_target(self, engine: str) -> None:
         network, x0 = wide_question()

@@ -273,6 +273,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         read_vnnlib(tmp_path / "none.vnnlib")
 
 
+@pytest.mark.slow
 def test_every_competition_file_is_read(shared_data: Path) -> None:
     files = sorted((shared_data / "vnncomp").glob("*/*.vnnlib"))
     assert len(files) == 40
