@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -88,7 +89,6 @@ class AttackProblem:
         low, high = _domain(domain, rows)
         self.x, self.lower, self.upper = (torch.from_numpy(a.copy()).to(device) for a in (rows, low, high))
         self.rows = torch.arange(len(rows), device=device)
-        self._draws = Draws(self.seed, self.x)
         logits = _first_logits(self.classifier, self.x)
         self._first = logits
         self.reference = _labels(label, logits)
@@ -189,6 +189,10 @@ class AttackProblem:
         if bool(nearer.any()):
             self._keep(inside[nearer], distance[nearer], owner[nearer])
         return adversarial
+
+    @cached_property
+    def _draws(self) -> Draws:
+        return Draws(self.seed, self.x)  # only for attacks that draw: it hashes every input
 
     def uniform(self, rows: Tensor, *shape: int) -> Tensor:
         """Uniform draws from [0, 1) for the inputs `rows`, shape (K, *shape); each input has its own stream."""

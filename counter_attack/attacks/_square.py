@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -82,7 +83,7 @@ def area_at(first: float, query: int, queries: int) -> float:
     return first * 0.5 ** sum(query / queries > share for share in HALVINGS)
 
 
-class _Search:
+class _Search(ABC):
     """One random search with fixed radii; rows that have succeeded are dropped.
 
     Attributes:
@@ -110,13 +111,13 @@ class _Search:
             better = value > self.value
             self.moved[better], self.value[better] = tried[better], value[better]
 
+    @abstractmethod
     def start(self) -> Tensor:
         """The first perturbation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def changed(self, side: int) -> Tensor:
         """Another perturbation, which differs in squares of that side."""
-        raise NotImplementedError
 
     def placed(self, moved: Tensor) -> Tensor:
         """The perturbed inputs before clipping to the domain, shape (K, n)."""

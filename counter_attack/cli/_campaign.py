@@ -60,9 +60,7 @@ class RunArguments(own.RunOptions):
         if spec.suffix != ".toml":
             raise typer.TyperException(f"{spec}: a spec is a .toml file; to go on with a store, use resume.")
         store = spec.with_suffix(".sqlite") if self.store is None else Path(self.store)
-        if store.is_dir() or not store.parent.is_dir():
-            wrong = "is a folder; name a file in it" if store.is_dir() else f"there is no folder {store.parent}"
-            raise typer.TyperException(f"{store}: {wrong}.")
+        own.check_writable(store)
         from counter_attack.cli._campaign_run import run_spec_file
 
         return run_spec_file(self, spec, store)
@@ -136,9 +134,7 @@ class ExportArguments:
         path, out = own.existing_store(self.store), Path(self.out)
         if out.suffix not in own.EXPORTS:
             raise typer.TyperException(f"{out}: must end in {', '.join(own.EXPORTS)}.")
-        if out.is_dir() or not out.parent.is_dir():
-            wrong = "is a folder; name a file in it" if out.is_dir() else f"there is no folder {out.parent}"
-            raise typer.TyperException(f"{out}: {wrong}.")
+        own.check_writable(out)
         from mipverify_py.campaigns._export import export_campaign
         from mipverify_py.cli._output import Output
 
@@ -160,9 +156,7 @@ class MergeArguments:
     def run(self) -> int:
         """Merges."""
         sources, out = [own.existing_store(name) for name in self.stores], Path(self.out)
-        if out.is_dir() or not out.parent.is_dir():
-            wrong = "is a folder; name a file in it" if out.is_dir() else f"there is no folder {out.parent}"
-            raise typer.TyperException(f"{out}: {wrong}.")
+        own.check_writable(out)
         for source in sources:
             if out.exists() and os.path.samefile(source, out):  # noqa: PTH121 - of two paths
                 raise typer.TyperException(f"{out} is itself one of the stores to merge; name another file first.")

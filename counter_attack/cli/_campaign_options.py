@@ -148,6 +148,13 @@ class RunOptions:
             raise typer.TyperException(f"--backend {self.backend} is for --engine mip; add that.")
 
 
+def check_writable(path: Path) -> None:
+    """Raises TyperException for a file that there cannot be: this has to be known before hours are spent on it."""
+    if path.is_dir() or not path.parent.is_dir():
+        wrong = "is a folder; name a file in it" if path.is_dir() else f"there is no folder {path.parent}"
+        raise typer.TyperException(f"{path}: {wrong}.")
+
+
 def existing_store(name: str) -> Path:
     """The path of a store that is there; raises TyperException otherwise. What is in the file is seen later."""
     path = Path(name)

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from mipverify_py._children import ending, thread_limits
 from mipverify_py.backends._frames import SCRATCH, Frame, FrameReader
 from onnx_models.errors import BackendCrashError
 
@@ -166,11 +167,7 @@ class Child:
             return REAPED
         if end is None:
             return None
-        if end.si_code == os.CLD_EXITED:
-            return f"ended with exit code {end.si_status}"
-        known = {int(number): number.name for number in signal.Signals}
-        hint = " (often: out of memory)" if end.si_status == signal.SIGKILL else ""
-        return f"was ended by {known.get(end.si_status, f'signal {end.si_status}')}{hint}"
+        return ending(end.si_status if end.si_code == os.CLD_EXITED else -end.si_status)
 
     def _has_output(self) -> bool:
         assert self._process.stderr is not None
@@ -184,5 +181,5 @@ def _remaining(deadline: float | None) -> float | None:
 
 
 def _environment(scratch: str) -> dict[str, str]:
-    single = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+    single = thread_limits(1)
     return {**os.environ, **single, "VECLIB_MAXIMUM_THREADS": "1", "TMPDIR": scratch, SCRATCH: scratch}

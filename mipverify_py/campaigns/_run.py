@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mipverify_py.campaigns._batches import unfold
 from mipverify_py.campaigns._errors import CampaignError, StoreFullError, StoreUnreachableError
@@ -242,9 +242,7 @@ class _Run:
 
 def _refused(completion: Completion, error: CampaignError) -> Completion:
     failure = Failure(FailureReason.ERROR, f"its answer cannot be stored: {error}")
-    return Completion(
-        completion.task, failure, completion.worker, completion.host, completion.versions, completion.seconds
-    )
+    return replace(completion, outcome=failure)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from typing import Self
 
+from mipverify_py._children import ending, thread_limits
 from mipverify_py._enums import StopReason
 from mipverify_py._options import Options
 from mipverify_py._query import Query
@@ -115,7 +116,7 @@ class _Worker:
                 worker_command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # the run's own stdout holds results and nothing else
-                env={**os.environ, **_thread_limits(threads)},
+                env={**os.environ, **thread_limits(threads)},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -135,15 +136,7 @@ class _Worker:
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait()
         self.connection.close()
-        if code >= 0:
-            return f"ended with exit code {code}"
-        known = {int(number): number.name for number in signal.Signals}
-        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
-        return f"was ended by {known.get(-code, f'signal {-code}')}{hint}"
-
-
-def _thread_limits(threads: int) -> dict[str, str]:
-    return {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+        return ending(code)
 
 
 class _Crew:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mipverify_py._children import ending, thread_limits
 from mipverify_py.campaigns._records import ModelRecord, Task
 from mipverify_py.campaigns.executors._channel import Channel, frame
 from mipverify_py.campaigns.executors._messages import Setup
@@ -72,7 +73,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=writing,
-                env={**os.environ, **_thread_limits(threads)},
+                env={**os.environ, **thread_limits(threads)},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
@@ -146,12 +147,4 @@ def module_path() -> tuple[str, ...]:
 def _fate(code: int | None) -> str:
     if code is None:
         return "its process hung up without an answer"
-    if code >= 0:
-        return f"its process ended with exit code {code}"
-    known = {int(number): number.name for number in signal.Signals}
-    hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
-    return f"its process was ended by {known.get(-code, f'signal {-code}')}{hint}"
-
-
-def _thread_limits(threads: int) -> dict[str, str]:
-    return {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
+    return f"its process {ending(code)}"
