@@ -14,6 +14,7 @@ from mipverify_py._gradients import Gradients
 from mipverify_py._query import Query
 from mipverify_py.engines._problem import Problem, compile_problem
 from onnx_models import Affine, Array, Relu, ReluNetwork
+from onnx_models._interruptions import interruptions_held
 from onnx_models.errors import BackendMissingError
 
 Pattern = NDArray[np.bool_]
@@ -190,7 +191,8 @@ class CellModel:
     def _load(self) -> None:
         """Puts the rows of all units into a silent single-threaded HiGHS, without a cell or a target yet."""
         try:
-            import highspy
+            with interruptions_held():
+                import highspy
         except ImportError as error:
             raise BackendMissingError(
                 'The search over activation cells needs HiGHS: pip install "mipverify-py[highs]".'

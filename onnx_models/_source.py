@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnx_models._interruptions import interruptions_held
 from onnx_models.errors import ModelFileError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def open_session(data: bytes, name: str, *, optimise: bool = True) -> onnxruntim
     Raises:
         ModelFileError: onnxruntime cannot load the model.
     """
-    import onnxruntime
+    with interruptions_held():
+        import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

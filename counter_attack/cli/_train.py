@@ -160,7 +160,7 @@ class TrainArguments:
         """Trains and writes; returns the exit code."""
         self._check()
         from counter_attack.cli._train_progress import TrainingProgress, noted_interrupts
-        from mipverify_py._interruptions import interruptions_held
+        from onnx_models._interruptions import interruptions_held
 
         with interruptions_held():
             from counter_attack.training import TrainingInterruptedError, train

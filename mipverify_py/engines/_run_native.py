@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from importlib import import_module
 
-from mipverify_py._interruptions import interruptions_held
 from mipverify_py._search import Search
+from onnx_models._interruptions import interruptions_held
 
 
 def run_native(search: Search) -> None:

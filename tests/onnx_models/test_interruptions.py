@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from mipverify_py._interruptions import interruptions_held
+from onnx_models._interruptions import interruptions_held
 
 
 def test_an_interruption_comes_after_the_block() -> None:
