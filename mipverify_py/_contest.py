@@ -28,7 +28,7 @@ def with_largest(network: ReluNetwork, classes: tuple[int, ...], place: int) -> 
     nodes.append(Affine((logits,), (SparseMap.selection(np.array(classes), count),), np.zeros(len(classes)), "rivals"))
     size = len(classes)
     while size > 1:
-        size = _halve(nodes, size)
+        size = halve(nodes, size)
     kept = sparse.diags_array((np.arange(count) != place).astype(np.float64), format="csr")
     put = sparse.csr_array(([1.0], ([place], [0])), shape=(count, 1))
     maps = SparseMap(sparse.csr_array(kept)), SparseMap(put)
@@ -36,7 +36,7 @@ def with_largest(network: ReluNetwork, classes: tuple[int, ...], place: int) -> 
     return ReluNetwork(tuple(nodes), network.notes)
 
 
-def _halve(nodes: list[Node], size: int) -> int:
+def halve(nodes: list[Node], size: int) -> int:
     """Adds nodes after which half as many values are left: of every two the larger one. Returns their number."""
     source, pairs, left = len(nodes) - 1, size // 2, (size + 1) // 2
     first = 2 * np.arange(pairs)

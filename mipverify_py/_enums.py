@@ -35,10 +35,18 @@ class Evidence(Enum):
     """What the answer rests on."""
 
     REPROVED = "reproved"
-    """Only on our own checks: exact or outward-rounded arithmetic and re-evaluated witnesses; no solver is trusted."""
+    """On a certificate that the checker has accepted, in exact arithmetic: see `Result.certificate`."""
+    REPLAYED = "replayed"
+    """On our own outward-rounded floats: bounds evaluated again by code that the search does not use, and re-evaluated
+    witnesses. No solver is trusted."""
     SOLVER_CLAIM = "solver_claim"
     """Also on a solver's word, within its tolerances, or on bounds supplied by the user: `Result.evidence_detail` says
     which."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no solver and no bounds of the user's are trusted."""
+        return self is not Evidence.SOLVER_CLAIM
 
 
 class Objective(Enum):

@@ -14,6 +14,10 @@ ENGINES = ("auto", "cuts", "duals", "boxes", "mip")
 """Names of the engines: the native `cuts` (LP branch and cut), `duals` (batched duals with hull planes) and `boxes`
 (cuts of the input's box), `auto`, which chooses among these, and `mip`, one mixed-integer program on a solver."""
 
+CERTIFY = ("never", "cheap", "always")
+"""When an answer is to be shown again in exact arithmetic, by a certificate: where that takes little beside the search
+(`mipverify_py._reprove.CHEAP`), or always, solvers' claims included."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -32,6 +36,7 @@ class Options:
         seed: seed of the attack and of the solver, 0 <= seed < 2**31.
         tightening: last stage of bound tightening.
         restarts: random starts of the attack per target class, >= 1.
+        certify: one of `CERTIFY`. It changes what the answer rests on, and its lower end by a share of at most 1e-6.
 
     Raises:
         InputError: a value outside its range, naming it.
@@ -49,6 +54,7 @@ class Options:
     seed: int = 0
     tightening: Tightening = Tightening.LP
     restarts: int = 4
+    certify: str = "cheap"
 
     def __post_init__(self) -> None:
         self._make_plain()
@@ -69,6 +75,7 @@ class Options:
             ),
             "seed": (0 <= self.seed < 2**31, "at least 0 and below 2**31"),
             "restarts": (self.restarts >= 1, "at least 1"),
+            "certify": (self.certify in CERTIFY, f"one of {', '.join(CERTIFY)}"),
         }
         for name, (fine, expected) in checks.items():
             if not fine:

@@ -19,7 +19,7 @@ from mipverify_py._perturbation import Box
 from mipverify_py._property_network import case_network, depends_on_box
 from mipverify_py._query import Query
 from mipverify_py._result import Result
-from mipverify_py._search import REPROVED_DETAIL
+from mipverify_py._search import REPLAYED_DETAIL
 from mipverify_py._verify import verify
 from onnx_models import ReluNetwork
 from onnx_models.errors import InputError
@@ -185,9 +185,9 @@ class _PropertySearch:
         """The answer as it stands."""
         status, evidence, words = PropertyStatus.UNKNOWN, None, ""
         if self.counterexample is not None:
-            status, evidence, words = PropertyStatus.SAT, Evidence.REPROVED, REPROVED_DETAIL
+            status, evidence, words = PropertyStatus.SAT, Evidence.REPLAYED, REPLAYED_DETAIL
         elif all(answer is not None and answer.status is PropertyStatus.UNSAT for answer in self.answers):
-            status, evidence, words = PropertyStatus.UNSAT, Evidence.REPROVED, REPROVED_DETAIL
+            status, evidence, words = PropertyStatus.UNSAT, Evidence.REPLAYED, REPLAYED_DETAIL
             for answer in self.answers:
                 if answer is not None and answer.evidence is Evidence.SOLVER_CLAIM:
                     evidence, words = answer.evidence, answer.evidence_detail
@@ -224,7 +224,7 @@ class _PropertySearch:
         """The case as a query, or None if it is decided by now, or no time is left."""
         if self.counterexample is not None or passed(self.deadline):
             return None
-        proved = CaseResult(PropertyStatus.UNSAT, Evidence.REPROVED, REPROVED_DETAIL)
+        proved = CaseResult(PropertyStatus.UNSAT, Evidence.REPLAYED, REPLAYED_DETAIL)
         if not case.clauses:
             self._decide(index, proved)
             return None
@@ -277,4 +277,4 @@ class _PropertySearch:
             unsure = StopReason.NUMERICAL
             return self._decide(index, CaseResult(PropertyStatus.UNKNOWN, None, "", unsure, NEARLY, result))
         self.counterexample = found
-        return self._decide(index, CaseResult(PropertyStatus.SAT, Evidence.REPROVED, REPROVED_DETAIL, result=result))
+        return self._decide(index, CaseResult(PropertyStatus.SAT, Evidence.REPLAYED, REPLAYED_DETAIL, result=result))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bounds import NetworkBounds
 from mipverify_py._enums import Evidence, Objective, StopReason, Verdict
 from mipverify_py._witness import Witness
 from mipverify_py.proof import Proof
 from onnx_models import Array, ReluNetwork
+
+if TYPE_CHECKING:
+    from mipverify_py.certificate import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Statistics:
         bound_seconds: seconds per stage of bound tightening.
         solve_seconds: seconds in the MIP solver.
         phase_seconds: seconds of wall-clock time per phase: attack, bounds, search (all of an engine's time but its
-            bounds), and replay, the part of search spent on replaying proofs, added up over threads.
+            bounds), replay, the part of search spent on replaying proofs, added up over threads, and certificate, where
+            one was tried.
     """
 
     layers: tuple[LayerStatistics, ...] = ()
@@ -130,11 +135,13 @@ class Result:
         seconds: wall-clock time of the whole query.
         attack_seconds: the part of it spent on the attack.
         statistics: sizes and counts.
-        proof: what `evidence` REPROVED rests on where a native engine searched, for `replay`; None for engine `mip` and
-            where no search was needed. It holds the network and every tree, so keep it only where it is of use.
+        proof: what the proven end or the verdict ROBUST rests on where a native engine searched, for `replay`; None for
+            engine `mip` and where no search was needed. It holds the network and every tree, so keep it only where it
+            is of use.
         bounds: what every node can be over the box that the engine searched, `bounds.nodes[0]`; None where the engine
             did not come to bounds, and for a parametric set. As large as the network's values, so keep it only where it
             is of use.
+        certificate: what `evidence` REPROVED rests on, for the checker; otherwise None.
     """
 
     verdict: Verdict
@@ -157,6 +164,7 @@ class Result:
     proof: Proof | None
     bounds: NetworkBounds | None = None
     parameters: Array | None = None
+    certificate: Certificate | None = None
 
     def __repr__(self) -> str:
         ends = "" if self.objective is Objective.FEASIBILITY else f", [{self.lower}, {self.upper}]"

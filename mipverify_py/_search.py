@@ -20,7 +20,7 @@ from mipverify_py.proof import Proof, RegionBounds
 from onnx_models import Array
 from onnx_models.errors import InvalidBoundsError
 
-REPROVED_DETAIL = "re-evaluated in exact or outward-rounded arithmetic; no solver is trusted"
+REPLAYED_DETAIL = "re-evaluated in exact or outward-rounded arithmetic; no solver is trusted"
 
 
 @dataclass(eq=False)
@@ -165,7 +165,7 @@ class Search:
             seconds=time.monotonic() - self.started,
             attack_seconds=self.clock.seconds("attack"),
             statistics=replace(self.statistics, phase_seconds=self.clock.phases()),
-            proof=self.proof if evidence is Evidence.REPROVED else None,
+            proof=self.proof if evidence is Evidence.REPLAYED else None,
             bounds=self.bounds,
         )
 
@@ -215,12 +215,12 @@ class Search:
         if verdict is Verdict.ROBUST and self.query.objective is not Objective.WORST:
             return self.robust
         if self.query.objective is Objective.FEASIBILITY:
-            return None if verdict is Verdict.UNKNOWN else Evidence.REPROVED
+            return None if verdict is Verdict.UNKNOWN else Evidence.REPLAYED
         end = bracket.upper if self.query.objective is Objective.WORST else bracket.lower
         if end is None:
-            return None if verdict is Verdict.UNKNOWN else Evidence.REPROVED
+            return None if verdict is Verdict.UNKNOWN else Evidence.REPLAYED
         return (
-            Evidence.REPROVED
+            Evidence.REPLAYED
             if self.proven is not None and not self._better(end, self.proven)
             else Evidence.SOLVER_CLAIM
         )
@@ -228,4 +228,4 @@ class Search:
     def _detail(self, evidence: Evidence | None) -> str:
         if evidence is None:
             return ""
-        return REPROVED_DETAIL if evidence is Evidence.REPROVED else self.claim_detail
+        return REPLAYED_DETAIL if evidence is Evidence.REPLAYED else self.claim_detail

@@ -16,6 +16,7 @@ from mipverify_py._options import Options
 from mipverify_py._over_parameters import in_images, over_parameters
 from mipverify_py._parameter_query import relaxed, searched
 from mipverify_py._query import Query, Targets
+from mipverify_py._reprove import reproved
 from mipverify_py._result import Bracket, Result
 from mipverify_py._search import Search
 from mipverify_py._set_attack import candidates, suits_boxes
@@ -79,7 +80,7 @@ def verify(
     except BackendError as error:
         search.stop(StopReason.SOLVER_FAILED, str(error))
     result = search.result()
-    return result if over is query else in_images(query, over, result)
+    return reproved(query, result, chosen) if over is query else in_images(query, over, result)
 
 
 class Asked(TypedDict, total=False):
@@ -97,6 +98,8 @@ def distance(
     *,
     options: Options | None = None,
     on_progress: Callable[[Bracket], None] | None = None,
+    method: str = "direct",
+    tolerance: float | None = None,
     **asked: Unpack[Asked],
 ) -> Result:
     """The distance of `x` to the nearest adversarial example, as a bracket lower <= d* <= upper.
@@ -104,8 +107,22 @@ def distance(
     `x` has the model's input shape or is flat, in the model's own range. `label`, `targets`, `domain` and `norm` (the
     default is L-infinity) are those of `Query`, the other arguments those of `verify`. For a margin or another
     perturbation set, pass a `Query` to `verify`.
+
+    `method` is "direct", one search that closes the bracket to the gap of the options, or "bisect": the bracket is
+    halved by questions about fixed radii until it is at most `tolerance` wide, 1e-3 by default (Carlini, Katz, Barrett
+    and Dill 2017, algorithm 1), and the gap of the options does not count.
     """
-    return verify(closest_query(network, x, asked), options, on_progress=on_progress)
+    query = closest_query(network, x, asked)
+    if method == "bisect":
+        from mipverify_py._bisect import TOLERANCE, bisect
+
+        width = TOLERANCE if tolerance is None else tolerance
+        return bisect(query, options, tolerance=width, on_progress=on_progress)
+    if method != "direct":
+        raise InputError(f"The method is {method!r}; it must be 'direct' or 'bisect'.")
+    if tolerance is not None:
+        raise InputError("A tolerance is for method 'bisect'; a direct search ends at the gap of the options.")
+    return verify(query, options, on_progress=on_progress)
 
 
 def closest_query(network: ReluNetwork, x: ArrayLike, asked: Asked) -> Query:
@@ -127,7 +144,7 @@ def _assumed(query: Query, options: Options, bounds: NetworkBounds) -> AssumedBo
 
 def _run(search: Search) -> None:
     query = search.query
-    if query.objective is not Objective.WORST and _adversarial_already(search):
+    if query.objective is not Objective.WORST and adversarial_already(search):
         return
     if search.options.engine != "mip":
         with search.clock.during("engine"), search.clock.during("bounds"):
@@ -141,7 +158,7 @@ def _run(search: Search) -> None:
         run_engine(search)
 
 
-def _adversarial_already(search: Search) -> bool:
+def adversarial_already(search: Search) -> bool:
     """Whether x0 itself is adversarial: its distance is then 0."""
     try:
         search.witness = Witness(search.query, search.query.x0)

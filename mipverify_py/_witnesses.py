@@ -20,7 +20,7 @@ from mipverify_py._options import Options
 from mipverify_py._parameter_query import searched
 from mipverify_py._parametric import ParametricSet
 from mipverify_py._query import Query
-from mipverify_py._search import REPROVED_DETAIL
+from mipverify_py._search import REPLAYED_DETAIL
 from mipverify_py._tighten import tighten
 from mipverify_py._tolerances import SOLVER_FEASIBILITY
 from mipverify_py._witness import NotAdversarialError, Witness
@@ -134,7 +134,7 @@ class _Hunt:
         self.offer(self.query.x0)
         while len(self.found) < self.count and self.stop_reason is StopReason.SOLVED and self.evidence is None:
             if any(not _faces(self.query.box, w.point, self.apart) for w in self.found):
-                self.evidence, self.detail = Evidence.REPROVED, REPROVED_DETAIL
+                self.evidence, self.detail = Evidence.REPLAYED, REPLAYED_DETAIL
             elif not self._attack(random):
                 self._solve()
 
@@ -218,7 +218,7 @@ class _Hunt:
         limits = margin_bounds(query, tightened.bounds, query.target_classes)
         targets = tuple(j for j, u in zip(query.target_classes, limits.upper, strict=True) if u >= query.margin)
         if not targets and not tightened.claimed:
-            self.evidence, self.detail = Evidence.REPROVED, REPROVED_DETAIL
+            self.evidence, self.detail = Evidence.REPLAYED, REPLAYED_DETAIL
             return False
         self.encoding = encode(query, tightened.bounds, targets=targets or None)
         return True

@@ -12,7 +12,7 @@ from typing import Any, Final
 from mipverify_py.backends import get_backend
 from mipverify_py.campaigns._policies import Policy, select
 from mipverify_py.campaigns._reading import StoredQuery
-from mipverify_py.campaigns._records import Limits, ModelRecord
+from mipverify_py.campaigns._records import Certificates, Limits, ModelRecord
 from mipverify_py.campaigns._rounds import Rounds
 from mipverify_py.campaigns._run import Progress, RunReport, run_campaign
 from mipverify_py.campaigns._spec import CampaignSpec, RunSettings, settings_of
@@ -92,7 +92,14 @@ def _run(
     stop: threading.Event | None,
 ) -> RunReport:
     limits, settings, seed = chosen
-    rounds = Rounds(limits, settings.rounds, max_failures=settings.max_failures, seed=seed, overrides=dict(overrides))
+    rounds = Rounds(
+        limits,
+        settings.rounds,
+        max_failures=settings.max_failures,
+        seed=seed,
+        overrides=dict(overrides),
+        certificates=Certificates(settings.certificates),
+    )
     everything = store.queries(limits, settings.max_failures, with_inputs=False)
     wanted = select(everything, policy, limits, overrides)
     if not wanted:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from bounds import Bounds
 from counter_attack.attacks._contract import Attack, AttackResult, Budget, TargetsLike
 from counter_attack.attacks._problem import AttackProblem, SpentError
-from mipverify_py import Evidence, Norm, Options, Result, StopReason, Targets, Verdict, distance
+from mipverify_py import Norm, Options, Result, StopReason, Targets, Verdict, distance
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
 
@@ -38,13 +38,13 @@ class ExactResult(AttackResult):
         upper: distance of the nearest checked example, rounded up, shape (N,); infinite without one.
         exact: whether the search ended with `upper - lower` within the gap asked for, shape (N,). Where this is False
             the search was cut short, and `distance` is an upper end like that of any other attack.
-        reproved: whether `lower` rests on our own checks alone rather than also on a solver's word, shape (N,).
+        own: whether `lower` rests on our own checks alone rather than also on a solver's word, shape (N,).
     """
 
     lower: Array
     upper: Array
     exact: NDArray[np.bool_]
-    reproved: NDArray[np.bool_]
+    own: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +54,7 @@ class _Brackets:
     lower: Array
     upper: Array
     exact: NDArray[np.bool_]
-    reproved: NDArray[np.bool_]
+    own: NDArray[np.bool_]
 
     @classmethod
     def unknown(cls, count: int) -> _Brackets:
@@ -65,7 +65,7 @@ class _Brackets:
         self.lower[row] = np.inf if none else (result.lower or 0.0)
         self.upper[row] = np.inf if result.upper is None else result.upper
         self.exact[row] = result.stop_reason is StopReason.SOLVED
-        self.reproved[row] = result.evidence is Evidence.REPROVED
+        self.own[row] = result.evidence is not None and result.evidence.is_own
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ExactAttack(Attack):
         brackets = keeping.kept[0] if keeping.kept else _Brackets.unknown(len(plain.success))
         known = plain.success & (plain.distance == 0)  # the model gets these wrong, so there was nothing to search
         brackets.lower[known], brackets.upper[known] = 0.0, 0.0
-        brackets.exact[known], brackets.reproved[known] = True, True
+        brackets.exact[known], brackets.own[known] = True, True
         shared = {entry.name: getattr(plain, entry.name) for entry in fields(AttackResult)}
         ends = {entry.name: getattr(brackets, entry.name) for entry in fields(_Brackets)}
         return ExactResult(**shared, **ends)

@@ -172,9 +172,13 @@ def _store_facts(campaign: Campaign) -> Iterator[tuple[str, str]]:
     yield "page", f"made by mipverify-py {version('mipverify-py')}"
     yield (
         "reproved",
-        "The answer rests only on our own checks: exact or outward-rounded arithmetic and re-evaluated examples.",
+        "The answer rests on a certificate that was checked in exact arithmetic.",
     )
-    claim = "It also rests on a solver's word, within its tolerances, or on bounds supplied by the user"
+    yield (
+        "replayed",
+        "The answer rests on our own outward-rounded floats and re-evaluated examples; no solver is trusted.",
+    )
+    claim = "The answer also rests on a solver's word, within its tolerances, or on bounds supplied by the user"
     yield "solver's claim", f"{claim}; the details of a case say which."
     yield "upper ends", "Distances of examples that were evaluated again; an attack's distance is one, too."
 

@@ -55,12 +55,12 @@ def statements(found: Cases) -> Iterator[str]:
     ):
         if states.get(state, 0):
             yield f"{states[state]:,} of {len(table):,} queries {meaning}."
-    claims = int((table["evidence"] == "solver_claim").sum())
-    proofs = int((table["evidence"] == "reproved").sum())
-    if proofs or claims:
+    levels = _evidence(table)
+    if any(levels.values()):
         yield (
-            f"{proofs:,} answers are reproved: they rest on checks of our own alone. "
-            f"{claims:,} rest on a solver's claim, within its tolerances."
+            f"{levels['reproved']:,} answers are reproved, by a certificate that was checked in exact arithmetic; "
+            f"{levels['replayed']:,} are replayed, in our own outward-rounded floats; "
+            f"{levels['solver_claim']:,} rest on a solver's claim, within its tolerances."
         )
 
 
@@ -204,6 +204,7 @@ def _verdicts(table: pd.DataFrame) -> Table:
 
 _EVIDENCE: Final = (
     Column("reproved", "reproved", "count"),
+    Column("replayed", "replayed", "count"),
     Column("solver_claim", "solver's\nclaim", "count"),
 )
 _SECONDS: Final = (
@@ -213,7 +214,7 @@ _SECONDS: Final = (
 
 
 def _evidence(members: pd.DataFrame) -> dict[str, Any]:
-    return {name: int((members["evidence"] == name).sum()) for name in ("reproved", "solver_claim")}
+    return {name: int((members["evidence"] == name).sum()) for name in ("reproved", "replayed", "solver_claim")}
 
 
 def _seconds(members: pd.DataFrame) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def _question(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 _LEVELS = {
-    "reproved": "proved by this project's own outward-rounded arithmetic; no solver is trusted",
+    "reproved": "proved by a certificate that was checked in exact arithmetic; no solver is trusted",
+    "replayed": "proved by this project's own outward-rounded arithmetic; no solver is trusted",
     "solver_claim": "also on a solver's word, within its tolerances",
     "none": "neither end is known",
 }

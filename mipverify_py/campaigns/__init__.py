@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mipverify_py.campaigns._reading import Added, Contradiction, Counts, StoredQuery
     from mipverify_py.campaigns._records import (
         Answer,
+        Certificates,
         Completion,
         Failure,
         FailureReason,
@@ -56,6 +57,7 @@ _HOMES = {
     "Campaign": "_load",
     "CampaignError": "_errors",
     "CampaignSpec": "_spec",
+    "Certificates": "_records",
     "Completion": "_records",
     "Contradiction": "_reading",
     "Counts": "_reading",
@@ -103,6 +105,7 @@ __all__ = [
     "Campaign",
     "CampaignError",
     "CampaignSpec",
+    "Certificates",
     "Completion",
     "Contradiction",
     "Counts",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,7 @@ def answer(task: Task, network: ReluNetwork, tell: Tell) -> Answer:
     """
     query = exact_query(task.record, network)
     options = exact_options(task.options, task.limits, task.record.seed)
+    options = replace(options, certify=task.certificates.certify)
 
     def report(bracket: Bracket) -> None:
         tell(bracket.lower, bracket.upper)
@@ -118,6 +120,7 @@ def exact_answer(query: Query, options: Options, result: Result) -> Answer:
             "float32": _replay(result),
             **statistics_record(result.statistics),
         },
+        certificate=None if result.certificate is None else result.certificate.data,
     )
 
 

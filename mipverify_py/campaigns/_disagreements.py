@@ -79,7 +79,7 @@ def _between(group: Sequence[tuple[_Asked, Ends]]) -> list[Contradiction]:
     if crossing is None:
         return []
     lower, detail = crossing
-    lower_of = next(asked for asked, ends in group if lower in (ends.reproved, ends.claimed))
+    lower_of = next(asked for asked, ends in group if lower in (ends.own, ends.claimed))
     upper_of = next(asked for asked, ends in group if ends.upper == best.upper)
     return [_contradiction([lower_of, upper_of], detail)]
 

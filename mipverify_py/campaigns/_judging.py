@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
+from mipverify_py._enums import Evidence
 from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from mipverify_py.campaigns._records import Limits, QueryKind, QueryState
 
@@ -59,6 +60,10 @@ class Attempt:
         return f"attempt {self.digest[:12]}, {self.engine}" + ("" if self.backend is None else f" with {self.backend}")
 
 
+OWN = tuple(level.value for level in Evidence if level.is_own)
+"""What an answer rests on where no solver is trusted, the best first."""
+
+
 class End(NamedTuple):
     """An end of a bracket, and the attempt that found it."""
 
@@ -71,45 +76,45 @@ class Ends:
     """The best that is known of a distance; absent ends are None.
 
     The two lower ends are kept apart: a solver's word is good to its tolerances only, and must neither hide that what
-    is reproved contradicts an example, nor stand in for a reproved end that is enough.
+    we prove ourselves contradicts an example, nor stand in for an end of our own that is enough.
 
     Attributes:
-        reproved: greatest lower end that our own checks prove.
+        own: greatest lower end that our own checks prove.
         claimed: greatest lower end that rests on a solver's word.
         upper: least distance of a checked example.
     """
 
-    reproved: End | None = None
+    own: End | None = None
     claimed: End | None = None
     upper: End | None = None
 
     @property
     def lower(self) -> End | None:
-        """The greater of the lower ends; at equality the reproved one."""
-        return _greater(self.reproved, self.claimed)
+        """The greater of the lower ends; at equality our own."""
+        return _greater(self.own, self.claimed)
 
     def and_also(self, other: Ends) -> Ends:
         """The greater of the lower ends of each kind with the lesser of the upper ones; at equality `self`'s."""
         upper = self.upper
         if other.upper is not None and (upper is None or other.upper.value < upper.value):
             upper = other.upper
-        return Ends(_greater(self.reproved, other.reproved), _greater(self.claimed, other.claimed), upper)
+        return Ends(_greater(self.own, other.own), _greater(self.claimed, other.claimed), upper)
 
     def for_gap(self, asked: Limits) -> Ends:
-        """The same without the claimed lower end if the reproved one is as near to the upper end as is asked.
+        """The same without the claimed lower end if our own is as near to the upper end as is asked.
 
         Where ends contradict one another all of them stay.
         """
-        if self.reproved is None or self.upper is None or self.crossing() is not None:
+        if self.own is None or self.upper is None or self.crossing() is not None:
             return self
-        return replace(self, claimed=None) if closes(asked, self.reproved.value, self.upper.value) else self
+        return replace(self, claimed=None) if closes(asked, self.own.value, self.upper.value) else self
 
     def crossing(self) -> tuple[End, str] | None:
         """None, or a lower end that the upper end contradicts, and how."""
         if self.upper is None:
             return None
         upper, by = self.upper
-        for lower in (self.reproved, self.claimed):
+        for lower in (self.own, self.claimed):
             slack = max(GAP_ABSOLUTE, GAP_RELATIVE * upper) if lower is self.claimed else ROUNDING * max(1.0, upper)
             if lower is not None and lower.value > upper + slack:
                 return lower, (
@@ -135,11 +140,11 @@ def ends_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt]) -> 
             lower = eps if attempt.verdict == "robust" else None
             upper = eps if attempt.verdict == "adversarial" else None
         proven = None if lower is None else End(lower, attempt)
-        is_reproved = attempt.evidence == "reproved"
+        is_own = attempt.evidence in OWN
         ends = ends.and_also(
             Ends(
-                proven if is_reproved else None,
-                None if is_reproved else proven,
+                proven if is_own else None,
+                None if is_own else proven,
                 None if upper is None else End(upper, attempt),
             )
         )
@@ -147,7 +152,7 @@ def ends_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt]) -> 
 
 
 def bracket_of(kind: QueryKind, eps: float | None, attempts: Sequence[Attempt], limits: Limits | None) -> Ends:
-    """The same for people, who want a reproved lower end where it is as good as they ask; `limits` as in `state_of`."""
+    """The same for people, who want our own lower end where it is as good as they ask; `limits` as in `state_of`."""
     ends = ends_of(kind, eps, attempts)
     answers = [attempt for attempt in attempts if attempt.failure is None]
     return ends.for_gap(_asked(answers, limits)) if answers else ends

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mipverify_py.campaigns._codec import Packed, unpack
+from mipverify_py.campaigns._codec import Packed, checked_bytes, unpack
 from mipverify_py.campaigns._judging import MAX_FAILURES
 from mipverify_py.campaigns._reading import Contradiction, StoredQuery
 from mipverify_py.campaigns._records import Limits, ModelRecord, QueryKind
@@ -98,8 +98,10 @@ ATTEMPT_COLUMNS = {
     "statistics": _TEXT,
     "session": _TEXT,
     "digest": _TEXT,
+    "certificate": _TEXT,
+    "certificate_bytes": _WHOLE,
 }
-"""Columns of `Campaign.attempts`."""
+"""Columns of `Campaign.attempts`; `certificate` is its SHA-256."""
 
 EVENT_COLUMNS = {"event": _WHOLE, "time": _TEXT, "kind": _TEXT, "detail": _TEXT, "row": _WHOLE, "session": _TEXT}
 """Columns of `Campaign.events`."""
@@ -113,8 +115,10 @@ JOIN protocol ON protocol.id = query.protocol JOIN input ON input.id = query.inp
 _ATTEMPTS = """
 SELECT id, query, number, final, time_limit, gap_absolute, gap_relative, overrides, failure, failure_detail, decided,
     verdict, lower, upper, evidence, evidence_detail, stop_reason, stop_detail, predicted, reference, engine, backend,
-    seconds, elapsed, started, worker, host, versions, statistics, session, attempt.digest
-FROM attempt JOIN provenance ON provenance.digest = attempt.provenance ORDER BY id
+    seconds, elapsed, started, worker, host, versions, statistics, session, attempt.digest,
+    certificate.checksum, certificate.size
+FROM attempt JOIN provenance ON provenance.digest = attempt.provenance
+LEFT JOIN certificate ON certificate.attempt = attempt.id ORDER BY id
 """
 _EVENTS = "SELECT id, time, kind, detail, query, session FROM event ORDER BY id"
 _TARGETS = """
@@ -124,6 +128,10 @@ WHERE distance IS NOT NULL GROUP BY query
 _POINT = """
 SELECT shape, data, checksum FROM finding JOIN attempt ON attempt.id = finding.attempt
 WHERE query = ? AND (? IS NULL OR name = ?) AND data IS NOT NULL ORDER BY distance, finding.id LIMIT 1
+"""
+_CERTIFICATE = """
+SELECT certificate.data, checksum FROM certificate JOIN attempt ON attempt.id = certificate.attempt
+WHERE query = ? AND certificate.data IS NOT NULL ORDER BY attempt.lower DESC, attempt.id LIMIT 1
 """
 
 
@@ -171,6 +179,16 @@ class Campaign:
         with Store.open(self.path, read_only=True) as store, store.database.reading() as connection:
             found = connection.execute(_POINT, (int(row), name, name)).fetchone()
         return None if found is None else unpack(Packed(*found), f"The example of query {row}")
+
+    def certificate(self, row: int) -> bytes | None:
+        """The file of the certificate of the greatest lower end for the query in `row`; read from the store now.
+
+        Returns:
+            None if no certificate was made, or only its SHA-256 was kept.
+        """
+        with Store.open(self.path, read_only=True) as store, store.database.reading() as connection:
+            found = connection.execute(_CERTIFICATE, (int(row),)).fetchone()
+        return None if found is None else checked_bytes(found[0], found[1], f"The certificate of query {row}")
 
 
 def load_campaign(path: str | Path, limits: Limits | None = None, max_failures: int = MAX_FAILURES) -> Campaign:

@@ -102,6 +102,8 @@ def _copy_attempts(reader: sqlite3.Connection, writer: sqlite3.Connection, rows:
         for finding in _rows(reader, "finding", "WHERE attempt = ?", (old,)):
             del finding["id"]
             insert(writer, "finding", {**finding, "attempt": number})
+        for certificate in _rows(reader, "certificate", "WHERE attempt = ?", (old,)):
+            insert(writer, "certificate", {**certificate, "attempt": number})
     return new
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from mipverify_py.campaigns._errors import CampaignError
-from mipverify_py.campaigns._schema import version_1
+from mipverify_py.campaigns._schema import LEVELS_1, LEVELS_2, version_1, version_2
 
 Step = Callable[[sqlite3.Connection], None]
 """Takes a store from one version to the next; runs inside a transaction, so it must not begin or end one."""
@@ -31,7 +31,23 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-STEPS: Final[tuple[Step, ...]] = (_create,)
+def _add_certificates(connection: sqlite3.Connection) -> None:
+    """A check of a column is changed in the schema itself, which leaves all rows where they are.
+
+    See https://www.sqlite.org/lang_altertable.html#otheralter
+    """
+    connection.execute("PRAGMA writable_schema = ON")
+    changed = connection.execute(
+        "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE type = 'table' AND name = 'attempt'",
+        (LEVELS_1, LEVELS_2),
+    )
+    assert changed.rowcount == 1
+    connection.execute("PRAGMA writable_schema = RESET")
+    for statement in statements(version_2()):
+        connection.execute(statement)
+
+
+STEPS: Final[tuple[Step, ...]] = (_create, _add_certificates)
 """Step i leads from version i to i + 1; an empty file has version 0. A step, once published, is never changed: the next
 change of the schema is a further step. One that rewrites rows drops their triggers first and makes them again."""
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mipverify_py._enums import Evidence
 from mipverify_py.campaigns._codec import Packed, checked_bytes, from_json, unpack
 from mipverify_py.campaigns._errors import CampaignError
 from mipverify_py.campaigns._judging import Attempt, Ends, bracket_of, contradiction_of, state_of, verdict_of
@@ -71,7 +72,7 @@ class StoredQuery:
         """The attempt that the answer rests on, None without an answer.
 
         It is the first that proved the lower end, or gave the verdict, or, where there is neither, found the upper end;
-        of several such one that is `reproved` is preferred. Failing these it is the last answer.
+        of several such one that rests on the best evidence is preferred. Failing these it is the last answer.
         """
         answers = self.answers
         choices = (
@@ -81,7 +82,8 @@ class StoredQuery:
             answers[-1:],
         )
         found = next((choice for choice in choices if choice), ())
-        return min(found, key=lambda answer: answer.evidence != "reproved", default=None)
+        levels = [level.value for level in Evidence]
+        return min(found, key=lambda a: levels.index(a.evidence) if a.evidence in levels else len(levels), default=None)
 
     @property
     def evidence(self) -> str | None:

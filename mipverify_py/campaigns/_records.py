@@ -39,6 +39,22 @@ class QueryState(Enum):
     """It was tried as often as allowed, and no attempt came back with an answer."""
 
 
+class Certificates(Enum):
+    """Which answers of a run are certified, and what is kept of the certificates."""
+
+    NONE = "none"
+    """None is."""
+    HASH = "hash"
+    """Those of which it is cheap; size and SHA-256 are kept."""
+    STORE = "store"
+    """All that certificates cover; the files are kept."""
+
+    @property
+    def certify(self) -> str:
+        """The option `certify` of the searches."""
+        return {"none": "never", "hash": "cheap", "store": "always"}[self.value]
+
+
 class FailureReason(Enum):
     """Why an attempt came back without an answer."""
 
@@ -163,6 +179,7 @@ class Task:
             its time, and `Policy.SKIP` leaves it alone.
         companions: tasks that are answered in one go with this one. They differ from it in query, number, input, label,
             and in their limits, which are those of one query alone.
+        certificates: what the run wants of them.
     """
 
     query: int
@@ -172,6 +189,7 @@ class Task:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     final: bool = True
     companions: tuple[Task, ...] = ()
+    certificates: Certificates = Certificates.HASH
 
     @property
     def members(self) -> tuple[Task, ...]:
@@ -220,6 +238,7 @@ class Answer:
             is None, and so is `lower`. `seconds` of one of several that were answered in one go are its equal share.
         findings: examples; for an attack one per member of the set.
         statistics: JSON.
+        certificate: that of the answer, None without one; `Task.certificates` says what is kept of it.
         companions: the answers to the task's companions, in their order; they have none themselves.
     """
 
@@ -238,6 +257,7 @@ class Answer:
     seconds: float
     findings: tuple[Finding, ...] = ()
     statistics: Mapping[str, Any] = field(default_factory=dict)
+    certificate: bytes | None = None
     companions: tuple[Answer, ...] = ()
 
 

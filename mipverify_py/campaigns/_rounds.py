@@ -19,7 +19,16 @@ from mipverify_py._arguments import whole_number
 from mipverify_py.campaigns._batches import batches, together
 from mipverify_py.campaigns._judging import MAX_FAILURES, ROUNDING, closes
 from mipverify_py.campaigns._reading import StoredQuery
-from mipverify_py.campaigns._records import Answer, Failure, Limits, QueryKind, QueryRecord, QueryState, Task
+from mipverify_py.campaigns._records import (
+    Answer,
+    Certificates,
+    Failure,
+    Limits,
+    QueryKind,
+    QueryRecord,
+    QueryState,
+    Task,
+)
 from onnx_models import Array
 from onnx_models.errors import InputError
 
@@ -41,6 +50,7 @@ class Rounds:
         max_failures: attempts at a query that may come back without an answer before it is given up, >= 1.
         seed: of the order within a round.
         overrides: options that stand in for those of the queries.
+        certificates: of which answers, and what is kept of them.
 
     Raises:
         InputError: a value out of range.
@@ -52,6 +62,7 @@ class Rounds:
     max_failures: int = MAX_FAILURES
     seed: int = 0
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    certificates: Certificates = Certificates.HASH
 
     def __post_init__(self) -> None:
         shares, limit = self.shares, self.limits.time_limit
@@ -188,6 +199,7 @@ class Agenda:
             replace(self._rounds.limits, time_limit=budgets[case.round]),
             self._rounds.overrides,
             final=case.round == len(budgets) - 1,
+            certificates=self._rounds.certificates,
         )
 
     def settle(self, row: int, outcome: Answer | Failure) -> Case:

@@ -1,4 +1,4 @@
-"""The tables of a store: version 1 of the schema. docs/reference/campaign-store.md says what each column means."""
+"""The tables of a store, and how they grew. docs/reference/campaign-store.md says what each column means."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ CREATE TABLE event (
 CREATE INDEX event_of_query ON event (query);
 """
 
-TABLES: Final = (
+_FIRST_TABLES: Final = (
     "session",
     "spec",
     "model",
@@ -154,6 +154,9 @@ TABLES: Final = (
     "finding",
     "event",
 )
+"""The tables of version 1."""
+
+TABLES: Final = (*_FIRST_TABLES, "certificate")
 """All tables, each after those that it refers to."""
 
 _TRIGGER = """
@@ -164,9 +167,37 @@ BEGIN SELECT RAISE(ABORT, 'rows of table {table} are only ever added'); END;
 
 def version_1() -> str:
     """SQL that makes an empty store of version 1; no row of any table can be changed or removed afterwards."""
-    guards = [
-        _TRIGGER.format(table=table, past=past, action=action)
-        for table in TABLES
-        for past, action in (("changed", "UPDATE"), ("removed", "DELETE"))
-    ]
-    return _TABLES + "".join(guards)
+    return _TABLES + "".join(_guards(table) for table in _FIRST_TABLES)
+
+
+LEVELS_1: Final = "evidence IN ('reproved', 'solver_claim')"
+LEVELS_2: Final = "evidence IN ('reproved', 'replayed', 'solver_claim')"
+"""What an attempt's answer may rest on, in version 1 of the schema and since version 2."""
+
+
+_RELABELLED = """
+DROP TRIGGER attempt_is_not_changed;
+UPDATE attempt SET evidence = 'replayed' WHERE evidence = 'reproved';
+"""
+
+_ADDED = """
+CREATE TABLE certificate (
+    attempt INTEGER PRIMARY KEY REFERENCES attempt (id),
+    checksum TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    data BLOB
+) STRICT;
+"""
+
+
+def version_2() -> str:
+    """SQL that takes a store from version 1 to version 2, apart from the change of `LEVELS_1` to `LEVELS_2`.
+
+    What version 1 called reproved had been replayed in outward-rounded floats; there were no certificates.
+    """
+    return _RELABELLED + _TRIGGER.format(table="attempt", past="changed", action="UPDATE") + _ADDED + _guards("certificate")
+
+
+def _guards(table: str) -> str:
+    changes = (("changed", "UPDATE"), ("removed", "DELETE"))
+    return "".join(_TRIGGER.format(table=table, past=past, action=action) for past, action in changes)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from mipverify_py.campaigns._judging import MAX_FAILURES
-from mipverify_py.campaigns._records import InputRecord, Limits, ModelRecord, QueryRecord
+from mipverify_py.campaigns._records import Certificates, InputRecord, Limits, ModelRecord, QueryRecord
 from mipverify_py.campaigns._rounds import SHARES
 from mipverify_py.campaigns._spec_data import DataSource
 from mipverify_py.campaigns._spec_models import OpenModel, open_model
@@ -17,6 +17,9 @@ from onnx_models.errors import InputError, MipverifyError
 
 EXECUTORS: Final = ("inline", "processes", "dask")
 """Where the work is done: in this process, in worker processes, or on workers of Dask distributed."""
+
+KEPT: Final = tuple(kept.value for kept in Certificates)
+"""What may be kept of certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class RunSettings:
         memory_limit: bytes that a worker process may take, None for no limit.
         scheduler: address of a Dask scheduler, which has its own workers; None: a local cluster. Only for executor
             "dask".
+        certificates: of which answers, and what is kept of them; the value of one of `Certificates`.
         tls: files of the authority's certificate, our certificate and its key, for Dask; None: no encryption.
         max_failures: attempts without an answer (killed, out of memory, ...) after which a query is given up, >= 1.
         rounds: shares of the time limit for the attempts at a query, ascending, in (0, 1], the last one 1.
@@ -44,6 +48,7 @@ class RunSettings:
     max_failures: int = MAX_FAILURES
     rounds: tuple[float, ...] = SHARES
     tls: tuple[str, str, str] | None = None
+    certificates: str = Certificates.HASH.value
 
     def __post_init__(self) -> None:
         rounds = tuple(float(share) for share in self.rounds)
@@ -74,6 +79,10 @@ class RunSettings:
             (
                 self.tls is not None and (self.executor != "dask" or len(self.tls) != 3),
                 "tls is three files for executor 'dask': the authority's certificate, our own, and its key.",
+            ),
+            (
+                self.certificates not in KEPT,
+                f"certificates is {self.certificates!r}; choose one of {', '.join(KEPT)}.",
             ),
             (self.max_failures < 1, f"max_failures is {self.max_failures}; it must be at least 1."),
             (

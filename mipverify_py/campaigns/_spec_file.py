@@ -11,7 +11,7 @@ from mipverify_py._tolerances import GAP_ABSOLUTE, GAP_RELATIVE
 from mipverify_py.campaigns._judging import MAX_FAILURES
 from mipverify_py.campaigns._records import Limits
 from mipverify_py.campaigns._rounds import SHARES
-from mipverify_py.campaigns._spec import EXECUTORS, CampaignSpec, Group, RunSettings
+from mipverify_py.campaigns._spec import EXECUTORS, KEPT, CampaignSpec, Group, RunSettings
 from mipverify_py.campaigns._spec_data import read_data
 from mipverify_py.campaigns._spec_models import read_models
 from mipverify_py.campaigns._spec_questions import COMMON_KEYS, EXACT_KEYS, Question, read_distance, read_verify
@@ -135,7 +135,7 @@ def _limits(table: Table) -> Limits:
 
 
 def _settings(table: Table, folder: Path) -> RunSettings:
-    table.only("executor", "workers", "memory_limit", "scheduler", "max_failures", "rounds", "tls")
+    table.only("executor", "workers", "memory_limit", "scheduler", "max_failures", "rounds", "tls", "certificates")
     at_least_1 = "a whole number of at least 1"
     memory = table.number("memory_limit", None, "a number of GiB above 0", lambda v: v > 0)
     rounds = table["rounds"] if "rounds" in table else list(SHARES)
@@ -151,6 +151,7 @@ def _settings(table: Table, folder: Path) -> RunSettings:
             max_failures=table.whole("max_failures", MAX_FAILURES, at_least_1, lambda v: v >= 1),
             rounds=tuple(rounds),
             tls=_tls(table, folder),
+            certificates=table.text("certificates", "hash", among=KEPT) or "",
         ),
     )
 

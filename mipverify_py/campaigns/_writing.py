@@ -22,12 +22,14 @@ from mipverify_py.campaigns._codec import (
 from mipverify_py.campaigns._errors import CampaignError
 from mipverify_py.campaigns._records import (
     Answer,
+    Certificates,
     Completion,
     Failure,
     Finding,
     InputRecord,
     ModelRecord,
     QueryRecord,
+    Task,
 )
 
 
@@ -212,13 +214,18 @@ def insert_completion(connection: sqlite3.Connection, completion: Completion, se
     }
     outcome = completion.outcome
     findings = [] if isinstance(outcome, Failure) else [_finding_columns(f, what) for f in outcome.findings]
+    certificate = _certificate_columns(task, outcome)
     content = [found[0], row, [{k: v for k, v in finding.items() if k != "data"} for finding in findings]]
+    if certificate is not None:
+        content.append(certificate["checksum"])
     started = utc_text(datetime.now(UTC) - timedelta(seconds=max(completion.seconds, 0.0)))
     insert(connection, "provenance", {"digest": provenance, "host": host, "versions": versions}, once="digest")
     attempt = {"digest": digest(content, what), "query": task.query, "started": started, **row}
     number_of_row = insert(connection, "attempt", attempt, once="digest")
     for finding in findings if number_of_row else ():
         insert(connection, "finding", {"attempt": number_of_row, **finding})
+    if certificate is not None and number_of_row:
+        insert(connection, "certificate", {"attempt": number_of_row, **certificate})
     return number_of_row > 0
 
 
@@ -241,6 +248,18 @@ def _outcome_columns(outcome: Answer | Failure, what: str) -> dict[str, object]:
         "backend": outcome.backend,
         "seconds": number(outcome.seconds, f"{what}: the answer's seconds"),
         "statistics": to_json(outcome.statistics, f"{what}: statistics"),
+    }
+
+
+def _certificate_columns(task: Task, outcome: Answer | Failure) -> dict[str, object] | None:
+    """What is kept of the answer's certificate, as columns."""
+    if isinstance(outcome, Failure) or outcome.certificate is None or task.certificates is Certificates.NONE:
+        return None
+    data = outcome.certificate
+    return {
+        "checksum": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "data": data if task.certificates is Certificates.STORE else None,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -58,20 +59,26 @@ class Certificate:
     check_seconds: float
 
 
-def certify(query: Query, result: Result, options: Options | None = None) -> Certificate:
+def certify(
+    query: Query, result: Result, options: Options | None = None, *, search_again: bool = True
+) -> Certificate:
     """The certificate of an answer: its proof, its witness, or both.
 
     For a distance the radius is the answer's lower end, or a little less where exact arithmetic needs it. An answer
     without a proof of ours, such as a solver's claim, is proved again by the native engines, with the limits in
-    `options`.
+    `options`; so is one whose proof exact arithmetic does not confirm, if `search_again` says so.
 
     Raises:
         CertificateError: there is nothing to certify, or something that certificates do not cover; or exact arithmetic
             does not confirm it.
     """
     began, tally = time.monotonic(), Tally()
-    _check_covered(query)
-    exact = Network(section := network_section(query.network))
+    if reason := uncovered(query):
+        raise CertificateError(reason)
+    try:
+        exact = Network(section := network_section(query.network))
+    except Rejected as error:
+        raise CertificateError(f"The checker would not read the network: {error}") from error
     worst = query.objective is Objective.WORST
     witness = None if result.witness is None or worst else packed(result.witness.point)
     robust, shrunk, margin, again = None, 0.0, query.margin, False
@@ -81,12 +88,12 @@ def certify(query: Query, result: Result, options: Options | None = None) -> Cer
         again = result.proof is None
         margin = proof.threshold if worst else query.margin
         made = _robust(query, radius, proof, exact, margin)
-        if made is None and not worst and (found := _proved_again(query, radius, result, limits)) is not None:
-            again, (proof, radius) = (
-                True,
-                found,
-            )  # of one box from the start, where the other may be of many that shrank
-            made = _robust(query, radius, proof, exact, margin)
+        if made is None and search_again and not worst:
+            # A proof about one box from the start, where the one in hand may be about many that shrank.
+            found = _proved_again(query, radius, result, limits)
+            if found is not None:
+                again, (proof, radius) = True, found
+                made = _robust(query, radius, proof, exact, margin)
         if made is None:
             raise CertificateError("Exact arithmetic does not confirm the proof.")
         robust, shrunk, tally = made
@@ -128,14 +135,16 @@ def certify(query: Query, result: Result, options: Options | None = None) -> Cer
     )
 
 
-def _check_covered(query: Query) -> None:
+def uncovered(query: Query) -> str:
+    """Why certificates do not cover answers to a query, in a sentence; empty if they do."""
     if len(query.rivals) > 1:
-        raise CertificateError("Certificates do not cover targets that have to win against all other classes.")
+        return "Certificates do not cover targets that have to win against all other classes."
     if not query.perturbation.is_box:
         name = type(query.perturbation).__name__
-        raise CertificateError(f"Certificates cover boxes and L-infinity balls, not the perturbation set {name}.")
+        return f"Certificates cover boxes and L-infinity balls, not the perturbation set {name}."
     if query.objective is Objective.CLOSEST and (query.norm is not Norm.LINF or query.measured is not None):
-        raise CertificateError("Certificates cover distances in the L-infinity norm of the input alone.")
+        return "Certificates cover distances in the L-infinity norm of the input alone."
+    return ""
 
 
 def _proved(query: Query, result: Result, options: Options) -> tuple[Proof, float | None] | None:
@@ -160,6 +169,8 @@ def _proved_again(
     """A proof of the native engines for what an answer claims; a radius gives way by the gap below the witness."""
     if radius is not None and result.upper is not None:
         radius = min(radius, result.upper - max(options.gap_absolute, options.gap_relative * result.upper))
+        while options.closes(result.lower or 0.0, result.upper) and not options.closes(radius, result.upper):
+            radius = math.nextafter(radius, math.inf)  # the difference above has been rounded
         if radius <= 0:
             return None
     again = Query(
@@ -172,7 +183,7 @@ def _proved_again(
         margin=query.margin,
         domain=query.domain,
     )
-    proof = verify(again, replace(options, engine="auto", backend="highs")).proof
+    proof = verify(again, replace(options, engine="auto", backend="highs", certify="never")).proof
     if proof is None:
         raise CertificateError("The native engines do not prove the answer within the limits; no solver is believed.")
     return proof, radius

@@ -157,6 +157,8 @@ class Arguments:
             help="How to search: cuts, duals, boxes, auto (chooses one of them), or mip (one program for a solver).",
         ),
     ] = "auto"
+    method: more.Method = "direct"
+    tolerance: more.Tolerance = None
     device: Annotated[
         str,
         typer.Option(
@@ -251,6 +253,7 @@ class Arguments:
     ] = None
     save_bounds: more.BoundsOut = None
     certificate: more.CertificateOut = None
+    certify: more.Certify = "cheap"
     save_model: more.ModelOut = None
     results: properties.Results = None
     out: properties.Out = None

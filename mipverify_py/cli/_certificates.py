@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from mipverify_py._options import Options
 from mipverify_py._query import Query
+from mipverify_py._reprove import certified
 from mipverify_py._result import Result
-from mipverify_py.certificate import Certificate, CertificateError, Rejected, Statement, certify, check
+from mipverify_py.certificate import Certificate, Rejected, Statement, check
 from mipverify_py.certificate.checker import describe
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._inputs import load_model
@@ -20,9 +21,6 @@ from mipverify_py.cli._printable import printable
 if TYPE_CHECKING:
     from mipverify_py.cli._questions import Place
     from mipverify_py.cli._witness_file import WitnessFile
-
-MOMENT = 0.1
-"""Seconds for proving an answer again where the search has used up its time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,14 +42,13 @@ class Certified:
         return self if self.certificate is None else replace(self, file=files.put(place, self.certificate.data))
 
 
-def certified(query: Query, result: Result, options: Options) -> Certified:
-    """The certificate of an answer, or why there is none; `options` limit what has to be proved again."""
-    limit = options.time_limit
-    left = None if limit is None else max(MOMENT, limit - result.seconds)
-    try:
-        return Certified(certify(query, result, replace(options, time_limit=left)))
-    except CertificateError as error:
-        return Certified(None, str(error))
+def with_certificate(query: Query, result: Result, options: Options) -> tuple[Result, Certified]:
+    """The answer, which rests on its certificate now, and that, or why there is none.
+
+    `options` limit what has to be proved again.
+    """
+    found, failure = certified(query, result, replace(options, certify="always"))
+    return found, Certified(found.certificate, failure)
 
 
 def certified_words(found: Certified) -> str:

@@ -64,6 +64,7 @@ def _check_combinations(a: Arguments) -> None:
         *_several_answers(a),
         *_beside_answers(a),
         *_arithmetic(a),
+        *_method(a),
         (a.input is not None and a.dataset is not None, "INPUT and --dataset exclude each other; give one of them."),
         (a.target is not None and a.not_target is not None, "--target and --not-target exclude each other."),
         (
@@ -187,6 +188,25 @@ def _arithmetic(a: Arguments) -> tuple[tuple[bool, str], ...]:
         (
             a.arithmetic == "float32" and (other or files or a.replay),
             "--arithmetic float32 goes with none of --witnesses, --compare-backends, --inspect, --replay and --bounds.",
+        ),
+    )
+
+
+def _method(a: Arguments) -> tuple[tuple[bool, str], ...]:
+    """What does not go with --method bisect and --tolerance."""
+    bisect = a.method == "bisect"
+    other = a.witnesses is not None or a.compare_backends is not None or a.inspect
+    beside = a.arithmetic == "float32" or a.bounds is not None
+    return (
+        (a.tolerance is not None and not bisect, "--tolerance is for --method bisect; add that."),
+        (bisect and a.eps is not None, "--method bisect searches a distance; leave out --eps."),
+        (
+            bisect and a.perturbation not in (None, "unrestricted"),
+            f"--method bisect looks in balls around the input; leave out --perturbation {a.perturbation}.",
+        ),
+        (
+            bisect and (other or beside),
+            "--method bisect goes with none of --witnesses, --compare-backends, --inspect, --bounds and float32.",
         ),
     )
 

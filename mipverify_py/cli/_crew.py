@@ -23,7 +23,7 @@ from mipverify_py._query import Query
 from mipverify_py._result import Bracket
 from mipverify_py.cli._messages import READY, Failure, Setup, pack, unpack
 from mipverify_py.cli._progress import Progress
-from mipverify_py.cli._questions import Place, Questions
+from mipverify_py.cli._questions import Place, Questions, tolerance_of
 from mipverify_py.cli._search_image import Found, unanswered
 
 WAIT_SECONDS = 0.2
@@ -154,6 +154,7 @@ class _Crew:
             with_progress=not a.quiet,
             float32=a.arithmetic == "float32",
             with_certificate=a.certificate is not None,
+            tolerance=tolerance_of(a),
         ).pack()
         self._count = workers
         self._workers: list[_Worker] = []

@@ -15,6 +15,7 @@ from mipverify_py.cli._answer import Answer
 from mipverify_py.cli._certificates import certificate_record
 from mipverify_py.cli._float32 import float32_record
 from mipverify_py.cli._perturbations import perturbation_record
+from mipverify_py.cli._questions import tolerance_of
 from mipverify_py.cli._report import Report, Run
 from mipverify_py.proof import ReplayReport
 
@@ -81,7 +82,13 @@ def result_record(run: Run, answer: Answer) -> dict[str, Any]:
         "witness": _witness(result.witness, answer),
         "float32": float32_record(answer.float32),
         "notes": [*run.network.notes, *answer.notes],
-        "options": {**_options(answer.options), "jobs": run.arguments.jobs},
+        "options": {
+            **_options(answer.options),
+            "jobs": run.arguments.jobs,
+            "certify": run.arguments.certify if run.arguments.certificate is None else "always",
+            "method": run.arguments.method,
+            "tolerance": tolerance_of(run.arguments),
+        },
         "statistics": statistics_record(result.statistics),
     }
 

@@ -27,6 +27,7 @@ class Setup:
         with_progress: whether brackets are of interest.
         float32: whether answers are about float32 evaluations, too.
         with_certificate: whether answers are certified.
+        tolerance: with which distances are bisected; None: they are searched directly.
     """
 
     network: ReluNetwork
@@ -35,6 +36,7 @@ class Setup:
     with_progress: bool
     float32: bool = False
     with_certificate: bool = False
+    tolerance: float | None = None
 
     def pack(self) -> bytes:
         """The message as bytes, without what the network has cached: a session of onnxruntime cannot be sent."""

@@ -10,6 +10,8 @@ from mipverify_py.cli._panels import OTHER, OUTPUT, QUESTION, SEARCH
 from mipverify_py.cli._parse import Names
 
 ARITHMETICS = ("real", "float32")
+METHODS = ("direct", "bisect")
+CERTIFY = ("never", "cheap", "always")
 
 Arithmetic = Annotated[
     str,
@@ -30,6 +32,24 @@ TargetWins = Annotated[
         "--target-wins",
         rich_help_panel=QUESTION,
         help="A target has to reach every class that is no target, not only the input's own.",
+    ),
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        parser=_parse.choice(METHODS),
+        rich_help_panel=SEARCH,
+        help="How a distance is searched: direct, or bisect: by questions about fixed radii, up to --tolerance.",
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="WIDTH",
+        parser=_parse.number("a width above 0, such as 0.001", lambda v: v > 0),
+        rich_help_panel=SEARCH,
+        help="With --method bisect: stop when upper - lower is at most this. Default: 0.001.",
     ),
 ]
 Witnesses = Annotated[
@@ -85,6 +105,16 @@ CertificateOut = Annotated[
         rich_help_panel=OUTPUT,
         help="Write a proof of the answer that can be checked without this program's search; "
         "with several images FILE-0017.cert for index 17.",
+    ),
+]
+Certify = Annotated[
+    str,
+    typer.Option(
+        metavar="WHEN",
+        parser=_parse.choice(CERTIFY),
+        rich_help_panel=SEARCH,
+        help="Show answers again in exact arithmetic: never, cheap (where that takes little) or always. "
+        "The column evidence tells which: re-proved or replayed.",
     ),
 ]
 CheckCertificate = Annotated[

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bounds import Bounds
+from mipverify_py._bisect import TOLERANCE
 from mipverify_py._enums import Norm, Objective, Tightening
 from mipverify_py._options import Options
 from mipverify_py._perturbation import PerturbationSet
@@ -93,6 +94,13 @@ def _targets(a: Arguments) -> Targets:
     return Targets()
 
 
+def tolerance_of(a: Arguments) -> float | None:
+    """The tolerance with which distances are bisected; None where they are searched directly."""
+    if a.method != "bisect":
+        return None
+    return TOLERANCE if a.tolerance is None else a.tolerance
+
+
 def options_of(a: Arguments, *, jobs: int) -> Options:
     """The options of the search for one image, `jobs` of whose targets are searched at the same time."""
     return Options(
@@ -105,4 +113,5 @@ def options_of(a: Arguments, *, jobs: int) -> Options:
         device=a.device,
         seed=a.seed,
         tightening=Tightening(a.tightening),
+        certify="never" if a.certificate is not None else a.certify,  # a file's certificate is made beside the search
     )

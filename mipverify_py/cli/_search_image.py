@@ -9,12 +9,13 @@ from typing import NamedTuple, TypeVar
 
 from bounds import NetworkBounds
 from mipverify_py import verify
+from mipverify_py._bisect import bisect
 from mipverify_py._enums import StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._over_parameters import as_searched
 from mipverify_py._query import Query
 from mipverify_py._result import Bracket, Result, Statistics
-from mipverify_py.cli._certificates import Certified, certified
+from mipverify_py.cli._certificates import Certified, with_certificate
 from mipverify_py.cli._claim import unsupported
 from mipverify_py.float32 import Float32Result, verify_float32
 from mipverify_py.proof import Proof, ReplayReport, replay
@@ -28,7 +29,7 @@ class Found:
     """What came out for one image.
 
     Attributes:
-        result: the answer; without its proof and bounds, which would have to be kept for every image.
+        result: the answer; without its proof, bounds and certificate, which would have to be kept for every image.
         replay: what the replay of the proof said; None if none was asked for or there is no proof.
         bounds: the bounds that the search came to, where they are to be kept.
         float32: the answer for float32 evaluations, if asked for; likewise without proofs and bounds.
@@ -61,10 +62,12 @@ def search_image(
     with_replay: bool,
     supplied: NetworkBounds | None = None,
     beside: Beside = PLAIN,
+    tolerance: float | None = None,
 ) -> Found:
     """The answer to one image's query; an error that concerns this image alone leaves it unknown.
 
-    `supplied` are bounds that the user gives, `beside` says what is wanted beside the answer.
+    `supplied` are bounds that the user gives, `beside` says what is wanted beside the answer. With a `tolerance`, a
+    distance is bisected up to that.
 
     Raises:
         BackendMissingError: no other image would get an answer either.
@@ -72,25 +75,26 @@ def search_image(
     """
     if beside.float32:
         return _in_float32(query, options, on_progress)
-    result = _searched(query, options, on_progress, supplied)
-    found = _with_replay(query, result) if with_replay else Found(replace(result, proof=None, bounds=None))
-    if beside.certificate and found.result.stop_reason is not StopReason.INTERRUPTED:
-        found = _with_certificate(query, options, result, found)
-    return replace(found, bounds=result.bounds) if beside.bounds else found
+    if tolerance is None:
+        result = _searched(query, options, on_progress, supplied)
+    else:
+        width = tolerance
+        result = _guarded(query, options, lambda: bisect(query, options, tolerance=width, on_progress=on_progress))
+    made = None
+    if beside.certificate and result.stop_reason is not StopReason.INTERRUPTED:
+        result, made = with_certificate(query, result, options)
+    found = _with_replay(query, result) if with_replay else Found(_bare(result))
+    return replace(found, certified=made, bounds=result.bounds if beside.bounds else None)
 
 
-def _with_certificate(query: Query, options: Options, result: Result, found: Found) -> Found:
-    try:
-        return replace(found, certified=certified(query, result, options))
-    except KeyboardInterrupt:
-        detail = "the writing of the certificate was interrupted"
-        bare = replace(found.result, stop_reason=StopReason.INTERRUPTED, stop_detail=detail)
-        return replace(found, result=bare)
+def _bare(result: Result) -> Result:
+    """The answer without what would have to be kept for every image."""
+    return replace(result, proof=None, bounds=None, certificate=None)
 
 
 def _with_replay(query: Query, result: Result) -> Found:
     """The answer and what the replay of its proof says."""
-    bare = replace(result, proof=None, bounds=None)
+    bare = _bare(result)
     if result.proof is None:
         return Found(bare)
     try:
@@ -113,8 +117,7 @@ def _in_float32(query: Query, options: Options, on_progress: Callable[[Bracket],
     answer = _guarded(query, options, lambda: verify_float32(query, options, on_progress=on_progress))
     if isinstance(answer, Result):
         return Found(answer)
-    real = replace(answer.real, proof=None, bounds=None)
-    enlarged = None if answer.enlarged is None else replace(answer.enlarged, proof=None, bounds=None)
+    real, enlarged = _bare(answer.real), None if answer.enlarged is None else _bare(answer.enlarged)
     return Found(real, float32=replace(answer, real=real, enlarged=enlarged))
 
 

@@ -22,7 +22,12 @@ from mipverify_py.cli._perturbations import parameter_words, perturbation_words
 from mipverify_py.cli._printable import printable
 from mipverify_py.cli._report import Report, Run
 
-_EVIDENCE = {Evidence.REPROVED: "re-proved", Evidence.SOLVER_CLAIM: "solver claim", None: "-"}
+EVIDENCE_WORDS = {
+    Evidence.REPROVED: "re-proved",
+    Evidence.REPLAYED: "replayed",
+    Evidence.SOLVER_CLAIM: "solver claim",
+    None: "-",
+}
 _NORMS = {"linf": "L-infinity", "l1": "L1", "l2": "L2"}
 _STYLES = {
     "robust": "green",
@@ -129,7 +134,7 @@ class TextReport(Report):
             low,
             high,
             self._target(answer),
-            _EVIDENCE[result.evidence],
+            EVIDENCE_WORDS[result.evidence],
             seconds(result.seconds),
         )
         text = Text(row)
@@ -164,7 +169,7 @@ class TextReport(Report):
         if result.witness is not None:
             self._output.fact("witness", _witness(answer))
         if result.evidence is not None:
-            self._output.fact("evidence", f"{_EVIDENCE[result.evidence]}: {result.evidence_detail}")
+            self._output.fact("evidence", f"{EVIDENCE_WORDS[result.evidence]}: {result.evidence_detail}")
         if self.run.arguments.replay:
             self._output.fact("proof", _replayed(answer), "" if _is_sound(answer) else "red")
         if answer.certified is not None:
@@ -198,7 +203,7 @@ class TextReport(Report):
             )
         for evidence, detail in dict.fromkeys((a.result.evidence, a.result.evidence_detail) for a in answers):
             if evidence is not None:
-                self._output.line(f"{_EVIDENCE[evidence]}: {detail}")
+                self._output.line(f"{EVIDENCE_WORDS[evidence]}: {detail}")
         if self.run.arguments.replay:
             self._output.line(_replays(answers))
         close = sum(answer.float32_differs for answer in answers)

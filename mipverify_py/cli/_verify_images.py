@@ -20,7 +20,7 @@ from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._inputs import Inputs, load_model, open_source, read_domain
 from mipverify_py.cli._json import JsonReport
 from mipverify_py.cli._progress import Progress
-from mipverify_py.cli._questions import Place, Questions, index_of, options_of
+from mipverify_py.cli._questions import Place, Questions, index_of, options_of, tolerance_of
 from mipverify_py.cli._report import Report, Run
 from mipverify_py.cli._search_image import Beside, Found, search_image
 from mipverify_py.cli._text import TextReport
@@ -139,6 +139,7 @@ def _one_by_one(
                 with_replay=a.replay,
                 supplied=supplied,
                 beside=Beside(a.save_bounds is not None, a.arithmetic == "float32", a.certificate is not None),
+                tolerance=tolerance_of(a),
             )
         yield position, query, found
         if found.result.stop_reason is StopReason.INTERRUPTED:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mipverify_py._counterexample import Counterexample
-from mipverify_py._enums import Evidence, StopReason
+from mipverify_py._enums import StopReason
 from mipverify_py._property import PropertyResult, PropertyStatus, verify_property
 from mipverify_py.cli._arguments import Arguments
 from mipverify_py.cli._check_properties import file_or_packed
@@ -18,6 +18,7 @@ from mipverify_py.cli._complain import complain
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._numbers import seconds
 from mipverify_py.cli._questions import options_of
+from mipverify_py.cli._text import EVIDENCE_WORDS
 from mipverify_py.cli._verify_images import check_device, check_solvers
 from onnx_models import ReluNetwork, load_onnx
 from onnx_models.errors import InputError, ModelFileError
@@ -112,8 +113,7 @@ def account(result: PropertyResult) -> str:
     """One line: verdict, time, what it rests on or why it is open."""
     line = f"{verdict(result)} after {seconds(result.seconds)}"
     if result.evidence is not None:
-        word = "re-proved" if result.evidence is Evidence.REPROVED else "solver claim"
-        return f"{line}; {word}: {result.evidence_detail}"
+        return f"{line}; {EVIDENCE_WORDS[result.evidence]}: {result.evidence_detail}"
     reason = result.stop_reason.value.replace("_", " ")
     undecided = sum(case is None or case.status is PropertyStatus.UNKNOWN for case in result.cases)
     detail = f" ({result.stop_detail})" if result.stop_detail else ""

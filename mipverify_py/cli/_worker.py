@@ -76,7 +76,14 @@ def _answer(
     try:
         with interruption.allowed():
             beside = Beside(float32=setup.float32, certificate=setup.with_certificate)
-            return search_image(query, setup.options, on_progress, with_replay=setup.with_replay, beside=beside)
+            return search_image(
+                query,
+                setup.options,
+                on_progress,
+                with_replay=setup.with_replay,
+                beside=beside,
+                tolerance=setup.tolerance,
+            )
     except KeyboardInterrupt:  # before the search had begun
         elapsed = time.monotonic() - began
         return Found(unanswered(query, setup.options, StopReason.INTERRUPTED, "", elapsed))

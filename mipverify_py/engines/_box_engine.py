@@ -217,7 +217,7 @@ class BoxEngine:
         if self._worst:
             search.prove(claim.threshold)
         elif search.witness is None:
-            search.robust = Evidence.REPROVED
+            search.robust = Evidence.REPLAYED
         else:
             search.prove(claim.radius)
 

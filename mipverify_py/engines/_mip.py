@@ -94,7 +94,7 @@ def _take_bounds(search: Search, tightened: Tightened, limits: Bounds, open_targ
     """What the bounds alone settle."""
     query = search.query
     trusted = tightened.claimed or tightened.assumed
-    evidence = Evidence.SOLVER_CLAIM if trusted else Evidence.REPROVED
+    evidence = Evidence.SOLVER_CLAIM if trusted else Evidence.REPLAYED
     detail = _detail(search, solver=tightened.claimed)
     if query.objective is Objective.WORST:
         top = float(limits.upper.max())

@@ -62,7 +62,7 @@ def prove_in_box(search: Search) -> bool:
     finally:
         if box.witness is not None and (search.witness is None or query.objective is Objective.CLOSEST):
             search.offer(box.witness.point)
-        if box.robust is Evidence.REPROVED:
+        if box.robust is Evidence.REPLAYED:
             search.robust, search.proof, search.statistics = box.robust, box.proof, box.statistics
         elif query.objective is Objective.CLOSEST and box.proven is not None:
             search.proof = box.proof

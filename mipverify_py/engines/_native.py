@@ -319,7 +319,7 @@ class NativeEngine:
         if self._worst:
             search.prove(self._threshold)
         elif search.witness is None:
-            search.robust = Evidence.REPROVED
+            search.robust = Evidence.REPLAYED
         else:
             search.prove(self._radius)
 

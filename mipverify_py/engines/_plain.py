@@ -43,5 +43,5 @@ def prove_plainly(search: Search) -> bool:
         for target in query.target_classes
     )
     search.proof = Proof(query.network, query.reference, query.box, query.margin, trees)
-    search.robust = Evidence.REPROVED
+    search.robust = Evidence.REPLAYED
     return True

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from mipverify_py import Box, LinfBall, Query, Result, StopReason, Targets, Unrestricted, Verdict
+from mipverify_py import Box, Evidence, LinfBall, Query, Result, StopReason, Targets, Unrestricted, Verdict
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from tests.helpers.oracles import nearest_adversarial
+
+OWN = (Evidence.REPROVED, Evidence.REPLAYED)
+"""What rests on no solver's word."""
 
 ROUNDING = 1e-6
 """How far scipy's LP optima in the oracle may be off."""

@@ -14,7 +14,6 @@ from scipy.optimize import linprog
 from bounds import Bounds, interval_bounds
 from mipverify_py import (
     Blur,
-    Evidence,
     Layout,
     Norm,
     NotAdversarialError,
@@ -31,7 +30,7 @@ from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from onnx_models.errors import InputError
 from tests.helpers.networks import Generator, random_conv, random_maxpool
 from tests.helpers.parametric import Images, largest_image_margin, nearest_image
-from tests.helpers.queries import ROUNDING, assert_matches
+from tests.helpers.queries import OWN, ROUNDING, assert_matches
 
 SIZES = [(1, 1), (3, 3), (2, 2), (4, 3), (1, 5), (5, 2)]
 seeds = st.integers(0, 2**32 - 1)
@@ -270,7 +269,7 @@ def test_what_the_answer_says() -> None:
 def test_a_wide_margin_is_excluded_by_a_native_proof_about_the_images_box() -> None:
     network, x0 = _dense((3, 3), 3)
     result = verify(Query(network, x0, Blur((3, 3)), Objective.FEASIBILITY, margin=1000.0))
-    assert result.verdict is Verdict.ROBUST and result.evidence is Evidence.REPROVED and result.engine == "auto"
+    assert result.verdict is Verdict.ROBUST and result.evidence in OWN and result.engine == "auto"
 
 
 @pytest.mark.parametrize("engine", ["cuts", "duals"])

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bounds import Bounds
-from mipverify_py import Evidence, Layout, Norm, Objective, Options, Query, Sparse, Verdict, verify
+from mipverify_py import Layout, Norm, Objective, Options, Query, Sparse, Verdict, verify
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from onnx_models.errors import InputError
 from tests.helpers.oracles import largest_margin, nearest_adversarial
-from tests.helpers.queries import ROUNDING, assert_matches
+from tests.helpers.queries import OWN, ROUNDING, assert_matches
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -152,7 +152,7 @@ class TestMembership:
 def test_a_robust_box_is_proved_natively() -> None:
     network, x0 = _dense((5,), 0)
     result = verify(Query(network, x0, Sparse(2), Objective.FEASIBILITY, margin=1000.0))
-    assert result.verdict is Verdict.ROBUST and result.evidence is Evidence.REPROVED and result.engine == "auto"
+    assert result.verdict is Verdict.ROBUST and result.evidence in OWN and result.engine == "auto"
 
 
 def test_engines_for_boxes_are_refused() -> None:

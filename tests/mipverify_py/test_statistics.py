@@ -50,9 +50,9 @@ def test_phases_are_parts_of_the_whole(engine: str) -> None:
     network, x = hard_question()
     result = distance(network, x, options=Options(engine=engine, node_limit=20))
     phases = dict(result.statistics.phase_seconds)
-    assert list(phases) == ["attack", "bounds", "search", "replay"]
+    assert list(phases)[:4] == ["attack", "bounds", "search", "replay"]
     assert phases["attack"] == result.attack_seconds > 0
-    assert 0 < phases["attack"] + phases["bounds"] + phases["search"] <= result.seconds
+    assert 0 < phases["attack"] + phases["bounds"] + phases["search"] + phases.get("certificate", 0.0) <= result.seconds
     assert phases["bounds"] > 0 and phases["search"] > 0
 
 

@@ -100,4 +100,4 @@ def test_a_module_that_wraps_a_network_is_not_that_network() -> None:
 def test_the_torch_module_of_a_network_is_that_network() -> None:
     network = line_classifier()
     found = ExactAttack()(to_torch(network), [[0.2]])
-    assert found.upper == pytest.approx([0.3], abs=1e-6) and found.reproved[0]
+    assert found.upper == pytest.approx([0.3], abs=1e-6) and found.own[0]

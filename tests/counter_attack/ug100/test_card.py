@@ -96,7 +96,7 @@ def test_words_say_the_same() -> None:
     page = card_text(make_card(facts(), 1))
     for words in (
         "4 cases: 1 networks",
-        "3 cases, proved by this project's own outward-rounded arithmetic",
+        "3 cases, proved by a certificate that was checked in exact arithmetic",
         "2 cases are decided to the gap, 1 are open, 1 failed, 0 were not tried; in 1 no example is known.",
         "| n | A: dense | 32 | train 90.00%, test 87.50% | 4 | 1 | 1 | 0.3 | 8.0 |",
         "Measured: 4 rows of the test images of own: 0 to 1, 5 to 6.",

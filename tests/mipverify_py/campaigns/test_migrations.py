@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,12 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def test_a_store_of_version_1_says_what_it_said(old_store: Path) -> None:
     assert version_of(_open(old_store)) == 1
+    Store.open(old_store).close()
     campaign = load_campaign(old_store)
     table = campaign.table.set_index("row")
     assert list(table.state) == ["decided", "open", "decided", "failed"]
     assert list(table.kind) == ["distance", "distance", "verify", "attack"]
-    assert (table.lower[1], table.upper[1], table.evidence[1], table.target[1]) == (0.1, 0.1, "reproved", 5)
+    assert (table.lower[1], table.upper[1], table.evidence[1], table.target[1]) == (0.1, 0.1, "replayed", 5)
     assert (table.lower[2], table.stop_reason[2], table.backend[2]) == (0.25, "time_limit", "scip")
     assert (table.verdict[3], table.eps[3], table.label[3]) == ("robust", 0.0625, 3)
     assert (table.failures[4], table.failure[4]) == (3, "memory: over 2 GiB")
@@ -65,6 +67,24 @@ def test_what_is_made_now_is_what_migration_makes(old_store: Path, tmp_path: Pat
     assert schema(old_store) == schema(tmp_path / "new.sqlite")
 
 
+def test_what_version_1_called_reproved_was_replayed(old_store: Path) -> None:
+    with Store.open(old_store) as store:
+        assert [answer.evidence for query in store.queries() for answer in query.answers].count("reproved") == 0
+        stored = store.queries()[1]
+        certified = replace(answer(0.25, 0.25), evidence="reproved", certificate=b"a proof")
+        assert store.record(completion(stored, certified))
+        assert store.queries()[1].evidence == "reproved"
+        with pytest.raises(sqlite3.IntegrityError, match="only ever added"):
+            store.database.connection.execute("UPDATE attempt SET evidence = 'solver_claim'")
+        with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
+            store.database.connection.execute(
+                "INSERT INTO attempt SELECT id + 99, 'x', query, session, number, final, time_limit, gap_absolute, "
+                "gap_relative, overrides, worker, provenance, started, elapsed, failure, failure_detail, decided, "
+                "verdict, lower, upper, 'nonsense', evidence_detail, stop_reason, stop_detail, predicted, reference, "
+                "engine, backend, seconds, statistics FROM attempt WHERE id = 1"
+            )
+
+
 def _add_mood(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TRIGGER event_is_not_changed")
     connection.execute("ALTER TABLE event ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'")
@@ -83,24 +103,24 @@ def _fail_half_way(connection: sqlite3.Connection) -> None:
 def test_every_step_from_the_files_version_on_is_taken(old_store: Path) -> None:
     connection = _open(old_store)
     assert migrate(connection, "campaign.sqlite", (*STEPS, _add_mood)) == 1
-    assert version_of(connection) == 2
+    assert version_of(connection) == len(STEPS) + 1
     moods = connection.execute("SELECT kind, mood FROM event ORDER BY id").fetchall()
     assert ("answer", "glad") in moods and ("queries", "calm") in moods
-    assert migrate(connection, "campaign.sqlite", (*STEPS, _add_mood)) == 2  # nothing is done twice
+    assert migrate(connection, "campaign.sqlite", (*STEPS, _add_mood)) == len(STEPS) + 1  # nothing is done twice
     assert connection.execute("SELECT kind, mood FROM event ORDER BY id").fetchall() == moods
 
 
 def test_an_empty_file_takes_all_steps() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     assert migrate(connection, "campaign.sqlite", (*STEPS, _add_mood)) == 0
-    assert version_of(connection) == 2
+    assert version_of(connection) == len(STEPS) + 1
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(old_store: Path) -> None:
     before = list(_open(old_store).iterdump())
     connection = _open(old_store)
     with pytest.raises(RuntimeError, match="power"):
-        migrate(connection, "campaign.sqlite", (*STEPS, _fail_half_way))
+        migrate(connection, "campaign.sqlite", (STEPS[0], _fail_half_way))
     assert version_of(connection) == 1 and not connection.in_transaction
     assert list(connection.iterdump()) == before
 
@@ -108,16 +128,16 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(old_store: Path) -> None:
 def test_a_newer_file_is_refused_by_name() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     migrate(connection, "campaign.sqlite", (*STEPS, _add_mood))
-    with pytest.raises(CampaignError, match=r"campaign\.sqlite: the store has version 2 .* only those up to 1\."):
+    with pytest.raises(CampaignError, match=r"campaign\.sqlite: the store has version 3 .* only those up to 2\."):
         migrate(connection, "campaign.sqlite")
-    assert version_of(connection) == 2
+    assert version_of(connection) == 3
 
 
 def test_a_reader_of_an_older_file_says_that_it_has_to_be_written_to_once(
     old_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "STEPS", (*STEPS, _add_mood))
-    with pytest.raises(CampaignError, match="version 1 of the schema; open it once for writing .* version 2"):
+    with pytest.raises(CampaignError, match="version 1 of the schema; open it once for writing .* version 3"):
         Store.open(old_store, read_only=True)
 
 

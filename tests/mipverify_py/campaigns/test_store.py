@@ -346,10 +346,10 @@ def test_numpy_numbers_are_numbers(store: Store) -> None:
 
 def test_rows_are_only_ever_added(store: Store, tmp_path: Path) -> None:
     store.add_queries([], {"a": 1})
-    store.record(completion(store.queries()[0], answer()))
+    store.record(completion(store.queries()[0], replace(answer(), certificate=b"a proof")))
     connection = sqlite3.connect(tmp_path / "campaign.sqlite")
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    assert len(tables) == 11
+    assert len(tables) == 12
     for table in tables:
         assert connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] > 0, table
         column = connection.execute(f"SELECT name FROM pragma_table_info('{table}')").fetchone()[0]

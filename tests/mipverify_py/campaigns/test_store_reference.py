@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def _first_cells(text: str) -> list[str]:
 def path(tmp_path: Path) -> Path:
     made = tmp_path / "campaign.sqlite"
     with filled_store(made, 3, decided=1) as store:
+        store.record(completion(store.queries()[0], replace(answer(), certificate=b"a proof")))
         store.record(completion(store.queries()[1], answer(0.125, 0.5)))
         store.record(completion(store.queries()[1], answer(0.0625, 0.25)))
     return made
@@ -68,7 +70,7 @@ def test_columns_in_python(path: Path) -> None:
     for part in ("findings", "events"):
         sentence = re.search(rf"`{part}`, one row per \w+: ([^.]*)\.", text)
         assert sentence is not None and re.findall(r"`(\w+)`", sentence[1]) == list(getattr(campaign, part).columns)
-    own = {"attempt", "row", "host", "versions"}
+    own = {"attempt", "row", "host", "versions", "certificate", "certificate_bytes"}
     assert set(campaign.attempts.columns) - own == set(_first_cells(_section("attempt"))) - {
         "id",
         "query",

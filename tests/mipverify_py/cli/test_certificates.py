@@ -44,7 +44,7 @@ def test_a_solvers_claim_is_proved_again(tmp_path: Path, capsys: pytest.CaptureF
     file = tmp_path / "mip.cert"
     assert run([*DIGITS, "--index", "3", "--engine", "mip", "--certificate", str(file), "--json"]) == ExitCode.ANSWERED
     answer = json.loads(capsys.readouterr().out)
-    assert answer["evidence"] == "solver_claim"
+    assert answer["evidence"] == "reproved"
     assert answer["certificate"]["radius"] == pytest.approx(answer["lower"], rel=2e-5)
 
 

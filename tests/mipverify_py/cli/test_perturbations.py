@@ -109,13 +109,13 @@ def test_proofs_about_parameters_and_about_boxes_around_a_set_are_replayed(recor
     ):
         code, found = record(f"{IMAGE} {words} --replay")
         assert code == ExitCode.ANSWERED and found["verdict"] == "robust"
-        assert found["evidence"] == "reproved" and found["replay"]["holds"], words
+        assert found["evidence"] in ("reproved", "replayed") and found["replay"]["holds"], words
 
 
 @pytest.mark.parametrize("norm", ["linf", "l1", "l2"])
 def test_a_proved_distance_in_one_parameter_is_replayed(record: Any, norm: str) -> None:
     code, found = record(f"{IMAGE} --perturbation brightness --contrast -3,1 --domain -4,4 --norm {norm} --replay")
-    assert code == ExitCode.ANSWERED and found["evidence"] == "reproved" and found["engine"] == "auto"
+    assert code == ExitCode.ANSWERED and found["evidence"] in ("reproved", "replayed") and found["engine"] == "auto"
     assert found["lower"] > 0 and found["replay"]["holds"]
 
 
