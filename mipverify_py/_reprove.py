@@ -19,7 +19,7 @@ seconds at most."""
 MOMENT = 0.1
 """Seconds for proving a solver's claim anew where the search has used up its time."""
 
-REPROVED_DETAIL = "a certificate shows it in exact arithmetic, and the checker accepts it; no solver is trusted"
+REPROVED_DETAIL = "a certificate of it was checked in exact arithmetic; no solver is trusted"
 
 
 def reproved(query: Query, result: Result, options: Options) -> Result:
