@@ -16,8 +16,8 @@ from mipverify_py.cli import ExitCode, _parse
 _HELP = (  # one line per paragraph: typer would keep line breaks
     "Thousands of queries, answered by many workers; every answer is in one file, the store, from the moment it is "
     "known.\n\n"
-    "run SPEC.toml starts a campaign, or goes on with it; resume STORE goes on without the spec; status, export, merge "
-    "and report look at a store, also while it is being written."
+    "run SPEC.toml starts a campaign, or goes on with it; resume STORE goes on without the spec; status, export, "
+    "certificates, merge and report look at a store, also while it is being written."
 )
 
 app = new_app(help=_HELP)
@@ -26,7 +26,9 @@ app = new_app(help=_HELP)
 @app.callback(invoke_without_command=True)
 def _choose(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        raise typer.TyperException("campaign needs a command: run, resume, status, export, merge or report.")
+        raise typer.TyperException(
+            "campaign needs a command: run, resume, status, export, certificates, merge or report."
+        )
 
 
 @app.command(
@@ -141,6 +143,33 @@ class ExportArguments:
         export_campaign(path, out, cast("Any", self.part))
         if not self.quiet:
             Output().line(str(out))
+        return ExitCode.ANSWERED
+
+
+@app.command("certificates", help="Writes the certificates in the store into a folder, for `verify --check`.")
+@dataclass(frozen=True, slots=True)
+class CertificatesArguments:
+    """The options of `campaign certificates`."""
+
+    store: own.StoreName
+    out: Annotated[str, typer.Argument(metavar="DIR", help="The folder; made if it is not there.")]
+    quiet: options.Quiet = False
+
+    def run(self) -> int:
+        """Writes CONFIGURATION-DATASET-INDEX-ROW.cert for every query whose certificate was kept."""
+        path, out = own.existing_store(self.store), Path(self.out)
+        if out.exists() and not out.is_dir():
+            raise typer.TyperException(f"{out} is a file; name a folder.")
+        from mipverify_py.campaigns._export import export_certificates
+        from mipverify_py.cli._output import Output
+
+        written, hashes = export_certificates(path, out)
+        if not self.quiet:
+            Output().line(f"{out}: {len(written):,} certificates")
+            if hashes:
+                Output().line(
+                    f"of {hashes:,} others the store has only the SHA-256: certificates = 'store' keeps files"
+                )
         return ExitCode.ANSWERED
 
 

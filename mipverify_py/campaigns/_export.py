@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -48,6 +49,31 @@ def export_campaign(path: str | Path, out: str | Path, part: Part = "table", *, 
     finally:
         temporary.unlink(missing_ok=True)
     return target
+
+
+def export_certificates(path: str | Path, out: str | Path) -> tuple[list[Path], int]:
+    """Writes the certificates that a campaign kept into a folder, as CONFIGURATION-DATASET-INDEX-ROW.cert.
+
+    Returns:
+        The files, and of how many more queries only the SHA-256 was kept.
+
+    Raises:
+        CampaignError: the store cannot be read, or a file cannot be written.
+    """
+    campaign, folder = load_campaign(path), Path(out)
+    certified = set(campaign.attempts.loc[campaign.attempts["certificate"].notna(), "row"])
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for query in campaign.queries:
+            if query.row in certified and (data := campaign.certificate(query.row)) is not None:
+                about = query.record.configuration, query.record.input.dataset, query.record.input.index, query.row
+                name = re.sub(r"[^\w.-]", "_", "-".join(map(str, about)))
+                written.append(folder / f"{name}.cert")
+                written[-1].write_bytes(data)
+    except OSError as error:
+        raise CampaignError(f"{folder}: a certificate cannot be written ({error.strerror or error}).") from error
+    return written, len(certified) - len(written)
 
 
 def _write_parquet(frame: pd.DataFrame, target: Path) -> None:

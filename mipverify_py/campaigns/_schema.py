@@ -195,7 +195,12 @@ def version_2() -> str:
 
     What version 1 called reproved had been replayed in outward-rounded floats; there were no certificates.
     """
-    return _RELABELLED + _TRIGGER.format(table="attempt", past="changed", action="UPDATE") + _ADDED + _guards("certificate")
+    return (
+        _RELABELLED
+        + _TRIGGER.format(table="attempt", past="changed", action="UPDATE")
+        + _ADDED
+        + _guards("certificate")
+    )
 
 
 def _guards(table: str) -> str:

@@ -18,6 +18,7 @@ from mipverify_py.campaigns._policies import Policy
 from mipverify_py.campaigns._records import QueryState
 from mipverify_py.campaigns._spec import EXECUTORS
 from mipverify_py.cli import ExitCode
+from mipverify_py.cli import run as verify
 from onnx_models.zoo import digits_test, load_zoo, zoo_path
 from tests.helpers.campaign_runs import ENDLESS, attempts, status, told
 
@@ -198,6 +199,29 @@ def test_export_has_a_row_per_query(store: Path, capsys: pytest.CaptureFixture[s
         expected = {query.key: query.upper for query in opened.queries(with_inputs=False)}
     found = dict(zip(table["key"], table["upper"], strict=True))
     assert {key: None if pd.isna(value) else value for key, value in found.items()} == expected
+
+
+def test_certificates_are_kept_and_hold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = QUICK.replace('[[query]]\nkind = "attack"\nattacks = ["fgsm"]\n', "")
+    Path("s.toml").write_text(f'{exact}certificates = "store"\n')
+    Path("h.toml").write_text(exact)
+    for name in "sh":
+        told(capsys, ["run", f"{name}.toml", "--quiet"], 0)
+    assert "4 certificates" in told(capsys, ["certificates", "s.sqlite", "files"], 0)[0]
+    files = sorted(Path("files").iterdir())
+    assert [file.name for file in files] == [
+        f"digits_small_standard-digits-{row // 2}-{row + 1}.cert" for row in range(4)
+    ]
+    for file in files:
+        assert verify(["--check", str(file), "zoo:digits_small_standard"]) == ExitCode.ANSWERED
+    assert "of 4 others" in told(capsys, ["certificates", "h.sqlite", "none"], 0)[0] and not list(
+        Path("none").iterdir()
+    )
+    told(capsys, ["merge", "all.sqlite", "s.sqlite", "h.sqlite"], 0)
+    assert "4 certificates" in told(capsys, ["certificates", "all.sqlite", "both"], 0)[0]
+    with Store.open(Path("h.sqlite"), read_only=True) as opened:
+        assert {query.evidence for query in opened.queries()} == {"reproved"}
+    assert "is a file" in told(capsys, ["certificates", "s.sqlite", "s.toml"], ExitCode.USAGE)[1]
 
 
 def test_merge_is_the_union_and_refuses_its_own_target(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
