@@ -70,7 +70,8 @@ class HullPlanes:
         weight_sizes = inflate(_with_data(weight, np.abs(weight.data)) @ box.magnitude + np.abs(bias), always)
         off = up(_largest(-slopes, box), inflate(gamma(terms) * sizes, always))
         difference = sparse.csr_array(weight - slopes)  # each entry rounded once, which `terms` covers
-        on = up(_largest(difference, box) + bias, inflate(gamma(terms) * (sizes + weight_sizes), always))
+        error = gamma(terms) * (sizes + weight_sizes) + direct.error(units, box.magnitude)
+        on = up(_largest(difference, box) + bias, inflate(error, always))
         constants = np.maximum(off, on)
         return cls(units, slopes, np.where(np.isnan(constants), np.inf, constants), sizes)
 

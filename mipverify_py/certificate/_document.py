@@ -32,6 +32,8 @@ Row = tuple[Sequence[int], Sequence[int]]
 
 Unit = tuple[int, int]
 """A node and one of its entries."""
+Terms = dict[Unit, int]
+"""Coefficients of entries."""
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict, not an error of the program
@@ -145,7 +147,8 @@ class Network:
         digest, nodes = fields(value, "digest nodes")
         require(len(nodes) <= MOST_NODES, "The network has too many nodes.")
         self.nodes: list[Affine | int | None] = [None]
-        self.known: dict[Unit, tuple[dict[Unit, int], int, int]] = {}
+        self.known: dict[tuple[Unit, frozenset[int]], tuple[Terms, int, int]] = {}
+        self.room = MOST_ENTRIES
         self.sizes = [whole(fields(nodes[0], "input")[0], MOST_ENTRIES, 1)]
         self.left, self.hash = MOST_ENTRIES, hashlib.sha256(repr(("Input", (), self.sizes[0])).encode())
         for index, node in enumerate(nodes[1:], 1):
@@ -250,22 +253,38 @@ class Network:
                 found.append((found[node][0], [max(v, 0) for v in found[node][1]]))
         return [Fraction(v, 1 << found[-1][0]) for v in found[-1][1]]
 
-    def direct(self, unit: Unit) -> tuple[dict[Unit, int], int, int]:
-        """An entry of a node as  w v + b  in its direct inputs v: w by node and entry, b, the exponent of both.
+    def direct(self, unit: Unit, work: Work, named: frozenset[int] = frozenset()) -> tuple[Terms, int, int]:
+        """An entry of a node as  w v + b:  w by node and entry, b, the exponent of both.
 
-        What an affine node reads; but an entry that is one entry of another affine node has that one's direct inputs.
+        v are entries of the input, of ReLUs, and of the nodes that are `named`; all other affine nodes are multiplied
+        out.
         """
-        if unit not in self.known:
-            node, w = self.nodes[unit[0]], dict[Unit, int]()
-            if not isinstance(node, Affine):
-                return {unit: 1}, 0, 0
-            for source, rows in node.parts:
-                for j, weight in zip(*rows[unit[1]], strict=True):
-                    w[source, j] = w.get((source, j), 0) + weight
-            if list(w.values()) == [1 << node.exponent] and not node.bias[unit[1]]:
-                (inner,) = w
-                if isinstance(self.nodes[inner[0]], Affine):
-                    self.known[unit] = self.direct(inner)
-                    return self.known[unit]
-            self.known[unit] = w, node.bias[unit[1]], node.exponent
-        return self.known[unit]
+        if (unit, named) in self.known:
+            return self.known[unit, named]
+        left: dict[int, tuple[int, dict[int, int]]] = {unit[0]: (0, {unit[1]: 1})}
+        found, b, common = dict[int, tuple[int, dict[int, int]]](), Fraction(0), 0
+        while left:
+            index = max(left)
+            exponent, entries = left.pop(index)
+            node, common = self.nodes[index], max(common, exponent)
+            if not isinstance(node, Affine) or index in named:
+                found[index] = exponent, entries
+                continue
+            common = max(common, exponent := exponent + node.exponent)
+            work.vector(len(entries), exponent)
+            for i, c in entries.items():
+                b += Fraction(c * node.bias[i], 1 << exponent)
+                for source, rows in node.parts:
+                    work.spend(len(rows[i][0]), exponent)
+                    finer, kept = left.get(source, (exponent, {}))
+                    if finer < exponent:
+                        finer, kept = exponent, {j: v << (exponent - finer) for j, v in kept.items()}
+                    for j, weight in zip(*rows[i], strict=True):
+                        kept[j] = kept.get(j, 0) + (c * weight << (finer - exponent))
+                    left[source] = finer, kept
+        w = {(p, j): c << (common - e) for p, (e, entries) in found.items() for j, c in entries.items()}
+        self.room -= len(w)
+        if self.room < 0:
+            self.known, self.room = {}, MOST_ENTRIES
+        self.known[unit, named] = w, int(b * (1 << common)), common
+        return self.known[unit, named]

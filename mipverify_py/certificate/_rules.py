@@ -232,7 +232,8 @@ class Region:
         """Rule 5. y <= C v + D for any C with  D = max( max of -C v,  max of (w - C) v + b ),  as y is 0 or w v + b."""
         unit, bits, terms = fields(value, "unit bits terms")
         unit = self.units[whole(unit, len(self.units))]
-        w, bias, exponent = self.network.direct(unit)
+        named = frozenset(source for source, _, _ in terms)
+        w, bias, exponent = self.network.direct(unit, self.work, named)
         common, slopes = max(whole(bits, MOST_DIGITS), exponent), dict[Unit, int]()
         for source, entries, values in terms:
             size = self.network.sizes[whole(source, unit[0] + 1)]  # before the ReLU: so bounds end
@@ -281,7 +282,7 @@ class Region:
         total = sum(parts)
         for u, sign, gamma in gammas:
             unit = p, i = self.units[whole(u, len(self.units))]
-            w, bias, exponent = self.network.direct(unit)
+            w, bias, exponent = self.network.direct(unit, self.work)
             require(all(source == 0 for source, _ in w), "A unit that is tightened reads more than the input.")
             factor, s = Fraction(whole(gamma, MOST_PRICE), 1 << bits), 2 * whole(sign, 2) - 1
             common = max(exponent, form.exponent + bits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bounds._direct import direct_inputs
-from mipverify_py.certificate._document import MOST_DIGITS, Unit
+from mipverify_py.certificate._document import GRID, MOST_DIGITS, Unit
 from mipverify_py.certificate._rules import Form, Objective, Region, State
 from mipverify_py.certificate._rules import Plane as ExactPlane
 from mipverify_py.proof import Multipliers, Plane, ProofNode, Tree, Units
@@ -22,6 +22,10 @@ PRECISIONS = (6, 10, 16, 24, 32, 45)
 """Bits of multipliers that are tried until a leaf closes."""
 GAMMA_BITS, PLANE_BITS = 9, 20
 """Bits of the largest multiplier of a tightening, and of the largest coefficient of a plane."""
+MOST_SPLITS, CANDIDATES = 12, 8
+"""How deep a leaf may be split further that floats close and exact arithmetic does not; units that are tried for it."""
+SAME = Fraction(1, 1 << 40)
+"""Share by which a plane's coefficient may differ from the unit's to be taken for it: floats round products of maps."""
 FINE_BITS = 45
 """The same of both where those have not been enough."""
 
@@ -36,7 +40,7 @@ class Tally:
 
     Attributes:
         leaves: closed leaves.
-        repaired: boxes that floats had closed and exact arithmetic only after cutting them further.
+        repaired: leaves and boxes that floats had closed and exact arithmetic only after splitting them further.
         fine: whether multipliers are written with all their bits.
     """
 
@@ -181,7 +185,37 @@ class TreeWriter:
         if self.lenient:
             self.highest = top if self.highest is None else max(top, self.highest)
             return
-        raise NotProvedError("A leaf does not close in exact arithmetic.")
+        self._repair(state, multipliers, MOST_SPLITS)
+        self.tally.repaired += 1
+
+    def _repair(self, state: State, multipliers: Multipliers | None, depth: int) -> None:
+        """Splits a leaf further, with the multipliers that it has, at the unit that leaves the least to prove."""
+        candidates = sorted((p for p in set(self._places) if self._is_unstable(p, state)), key=self._gap(state))
+        if not candidates or depth == 0:
+            raise NotProvedError("A leaf does not close in exact arithmetic.")
+        place = min(candidates[-CANDIDATES:], key=lambda p: self._left_by(p, state, multipliers))
+        above, below = self._split(place, state)
+        for part in (above, below):
+            if part is None:
+                self._nodes.append({"close": None})
+            elif self._close(part, multipliers) is not None:
+                self._repair(part, multipliers, depth - 1)
+
+    def _gap(self, state: State) -> Callable[[int], float]:
+        """How far the triangle's line lies above a unit at 0."""
+
+        def gap(place: int) -> float:
+            low, high = self._ends(place, state)
+            return float(Fraction(-low * high, (high - low) << GRID))
+
+        return gap
+
+    def _left_by(self, place: int, state: State, multipliers: Multipliers | None) -> Fraction:
+        """The larger bound of the two parts that a split at a unit leaves."""
+        unit, (low, high) = self.region.units[place], self._ends(place, state)
+        parts = ({**state, unit: (0, high)}, {**state, unit: (low, 0)})
+        choices = [(self._choice(multipliers, part, PRECISIONS[3]), part) for part in parts]
+        return max(self.region.top(self._form(choice, part)) for choice, part in choices)
 
     def _close(self, state: State, multipliers: Multipliers | None) -> Fraction | None:
         """Writes a leaf with as few bits as close it; otherwise returns its bound."""
@@ -259,7 +293,8 @@ class TreeWriter:
         return low < 0 < high
 
     def _reads_input(self, place: int) -> bool:
-        return all(source == 0 for source, _ in self.region.network.direct(self.region.units[place])[0])
+        terms, _, _ = self.region.network.direct(self.region.units[place], self.region.work)
+        return all(source == 0 for source, _ in terms)
 
 
 def _plane_section(
@@ -267,7 +302,6 @@ def _plane_section(
 ) -> dict[str, Any]:
     """A plane's coefficients by node, null where they are those of the unit, which is a ReLU node and a place."""
     relu, place = unit
-    w, _, exponent = region.network.direct(region.units[place])
     found: dict[tuple[int, int], Fraction] = {}
     sources = direct_inputs(network, relu).sources
     starts = np.cumsum([0, *(network.nodes[source].size for source in sources)])
@@ -275,10 +309,13 @@ def _plane_section(
         part = int(np.searchsorted(starts, entry, side="right")) - 1
         v = sources[part], entry - int(starts[part])
         found[v] = found.get(v, Fraction(0)) + (Fraction(value) if np.isfinite(value) else 0)
+    named = frozenset(source for source, _ in found)
+    w, _, exponent = region.network.direct(region.units[place], region.work, named)
     terms: dict[int, tuple[int, list[int], list[int | None]]] = {}
     bits = _bits_behind(max([abs(float(value)) for value in found.values()], default=0.0), most)
     for (source, j), value in found.items():
-        same, k = value == Fraction(w.get((source, j), 0), 1 << exponent), round(value * (1 << bits))
+        exact, k = Fraction(w.get((source, j), 0), 1 << exponent), round(value * (1 << bits))
+        same = abs(value - exact) <= abs(exact) * SAME
         if same or k:
             _, entries, coefficients = terms.setdefault(source, (source, [], []))
             entries.append(j)

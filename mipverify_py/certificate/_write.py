@@ -40,7 +40,7 @@ class Certificate:
         data: the file.
         statement: what it proves.
         leaves: leaves of its trees, those of intermediate bounds included.
-        repaired: boxes that had to be cut further in exact arithmetic than in floats.
+        repaired: leaves and boxes that had to be split further in exact arithmetic than in floats.
         again: whether the native engines had to prove the answer again.
         fine: whether multipliers needed all their bits.
         shrunk: share by which the radius had to give way.
@@ -59,9 +59,7 @@ class Certificate:
     check_seconds: float
 
 
-def certify(
-    query: Query, result: Result, options: Options | None = None, *, search_again: bool = True
-) -> Certificate:
+def certify(query: Query, result: Result, options: Options | None = None, *, search_again: bool = True) -> Certificate:
     """The certificate of an answer: its proof, its witness, or both.
 
     For a distance the radius is the answer's lower end, or a little less where exact arithmetic needs it. An answer

@@ -42,8 +42,6 @@ class Searches:
 def _suits_duals(problem: Problem) -> bool:
     if not problem.layers:
         return False
-    if any(len(layer.direct.sources) > 1 for layer in problem.layers):
-        return True  # skip connections and maxima: see docs/explanation/performance.md
     first = problem.layers[0]
     wide = first.affine_in_input and first.weight.nnz > WIDE_FIELD * first.size
     return wide or problem.unit_count > MANY_UNITS

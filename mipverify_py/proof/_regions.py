@@ -153,7 +153,8 @@ class Region:
             if direct.sources == (0,):
                 units = self.layout.units[place]
                 weight = sparse.csr_array(direct.weight[units])
-                result.append((place, AffineUnits(weight, direct.bias[units], self.bounds.nodes[0])))
+                box = self.bounds.nodes[0]
+                result.append((place, AffineUnits(weight, direct.bias[units], box, direct.error(units, box.magnitude))))
         return result
 
     def lines(

@@ -28,7 +28,9 @@ class AffineUnits:
     where w is not 0 depend on the unit; `_fields` holds their positions, padded with n, and `_weights` w r there.
     """
 
-    def __init__(self, weight: sparse.csr_array, bias: Array, box: Bounds) -> None:
+    def __init__(self, weight: sparse.csr_array, bias: Array, box: Bounds, error: Array | None = None) -> None:
+        """`error` is how far w x + b may be from z for x in the box, shape (U,); None: not at all."""
+        self._error = np.zeros(len(bias)) if error is None else error
         self._middle = box.lower / 2 + box.upper / 2
         distance = np.maximum(box.upper - self._middle, self._middle - box.lower)
         self._radius = np.where(distance == 0, 0.0, np.nextafter(distance, np.inf))
@@ -58,6 +60,7 @@ class AffineUnits:
         error = 4.0 * gamma(len(self._middle) + 12) * (self._sizes[unit] + chosen * size[row]) + UNDERFLOW * (
             1.0 + chosen
         )
+        error += self._error[unit]
         top = up(value, inflate(error, np.ones(len(row), np.bool_)))
         tops[used] = np.where(np.isfinite(top), top, np.inf)
         return -tops[:, 0], tops[:, 1]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy import sparse
 
+from bounds import _direct
 from bounds._direct import direct_inputs
 from onnx_models import Affine, DenseMap, Input, Relu, ReluNetwork, SparseMap
+from tests.helpers.networks import FAMILIES
 
 
 def network_behind(selection: SparseMap, bias: float = 0.0) -> ReluNetwork:
@@ -32,11 +36,59 @@ def test_a_selection_is_looked_through() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "bias"),
-    [([[0, 2.0, 0, 0, 0]], 0.0), ([[1.0, 1.0, 0, 0, 0]], 0.0), ([[1.0, 0, 0, 0, 0]], 0.5)],
+    [([[0, 2.0, 0, 0, 0]], 0.0), ([[1.0, 1.0, 0, -0.3, 0]], 0.0), ([[1.0, 0, 0, 0, 0]], 0.5)],
     ids=["scaled", "added", "shifted"],
 )
-def test_what_would_round_is_not_multiplied_out(rows: list[list[float]], bias: float) -> None:
+def test_what_rounds_says_by_how_much(rows: list[list[float]], bias: float) -> None:
     network = network_behind(SparseMap(sparse.csr_array(np.array(rows))), bias)
     found = direct_inputs(network, 3)
-    assert found.sources == (1,)
-    assert np.array_equal(found.weight.toarray(), rows) and np.array_equal(found.bias, [bias])
+    assert found.sources == (0,)
+    assert_within_errors(network, 3)
+    assert found.error(np.array([0]), np.ones(4))[0] < 1e-14
+
+
+def assert_within_errors(network: ReluNetwork, relu: int) -> None:
+    """Every coefficient is as far from the exact one as its error says, or less."""
+    found = direct_inputs(network, relu)
+    starts = np.cumsum([0, *(network.nodes[source].size for source in found.sources)]).tolist()
+    weight, error = found.weight.toarray(), found.weight_error.toarray()
+    for unit in range(network.nodes[relu].size):
+        exact, constant = exact_terms(network, network.nodes[relu].input, unit)  # type: ignore[union-attr]
+        assert abs(Fraction(float(found.bias[unit])) - constant) <= Fraction(float(found.bias_error[unit]))
+        for source, start, end in zip(found.sources, starts, starts[1:], strict=False):
+            for j in range(end - start):
+                off = Fraction(float(weight[unit, start + j])) - exact.pop((source, j), Fraction(0))
+                assert abs(off) <= Fraction(float(error[unit, start + j]))
+        assert not any(exact.values())  # nothing that it depends on is missing
+
+
+def exact_terms(network: ReluNetwork, index: int, entry: int) -> tuple[dict[tuple[int, int], Fraction], Fraction]:
+    """An entry of a node in terms of the input and of ReLUs, in fractions."""
+    node = network.nodes[index]
+    if not isinstance(node, Affine):
+        return {(index, entry): Fraction(1)}, Fraction(0)
+    terms, constant = dict[tuple[int, int], Fraction](), Fraction(float(node.bias[entry]))
+    for source, linear in zip(node.inputs, node.maps, strict=True):
+        row = linear.to_sparse()[[entry]].toarray()[0]
+        for j in np.flatnonzero(row).tolist():
+            inner, rest = exact_terms(network, source, j)
+            constant += Fraction(float(row[j])) * rest
+            for key, value in inner.items():
+                terms[key] = terms.get(key, Fraction(0)) + Fraction(float(row[j])) * value
+    return terms, constant
+
+
+@pytest.mark.parametrize("family", ["maxpool", "residual", "masked", "conv", "dense"])
+@pytest.mark.parametrize("seed", range(4))
+def test_units_of_random_networks(family: str, seed: int) -> None:
+    network = FAMILIES[family](np.random.default_rng(seed), max_relus=8)
+    for relu in network.relu_indices:
+        assert_within_errors(network, relu)
+        sources = direct_inputs(network, relu).sources
+        assert not any(isinstance(network.nodes[source], Affine) for source in sources)
+
+
+def test_products_that_would_be_too_large_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_direct, "MOST_ENTRIES", 3)
+    network = network_behind(SparseMap(sparse.csr_array(np.array([[1.0, 1.0, 0, 0, 0]]))))
+    assert direct_inputs(network, 3).sources == (1,)

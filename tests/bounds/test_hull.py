@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.optimize import linprog
 
 from bounds import Bounds, HullPlanes, LinearForms, NetworkBounds, UnitLines, linear_bounds, linear_forms, rows_at_once
-from bounds._direct import DirectInputs, direct_inputs
+from bounds._direct import _exact, direct_inputs
 from onnx_models import Array, DenseMap, NetworkBuilder, ReluNetwork
 from tests.helpers.networks import networks
 from tests.helpers.oracles import pieces
@@ -35,7 +35,7 @@ class TestPlanes:
         rng = np.random.default_rng(seed)
         n, count = int(rng.integers(1, 6)), 4
         weight = rng.normal(size=(2, n)) * 10.0 ** rng.integers(-scale, scale + 1, (2, n))
-        direct = DirectInputs((0,), sparse.csr_array(weight * (rng.random((2, n)) < 0.8)), rng.normal(size=2))
+        direct = _exact((0,), sparse.csr_array(weight * (rng.random((2, n)) < 0.8)), rng.normal(size=2))
         units = rng.integers(2, size=count)
         kept = weight[units] * rng.choice([0.0, 1.0, 0.3], (count, n)) + rng.normal(size=(count, n)) * rng.integers(2)
         box = random_box(rng, n, 1.0)
@@ -53,7 +53,7 @@ class TestPlanes:
 
     @pytest.mark.filterwarnings("ignore::RuntimeWarning")
     def test_coefficients_that_are_no_numbers_count_as_zero(self) -> None:
-        direct = DirectInputs((0,), sparse.csr_array(np.array([[1.0, 1.0]])), np.array([-1.0]))
+        direct = _exact((0,), sparse.csr_array(np.array([[1.0, 1.0]])), np.array([-1.0]))
         given = sparse.csr_array(np.array([[np.nan, 1.0], [np.inf, 0.5], [1e308, -1e308]]))
         planes = HullPlanes.over(direct, Bounds.of([0, 0], [1, 1]), np.zeros(3, np.intp), given)
         assert planes.coefficients.toarray()[:2].tolist() == [[0.0, 1.0], [0.0, 0.5]]

@@ -26,7 +26,7 @@ def random_planes(rng: np.random.Generator, region: Region, sizes: Sequence[int]
     planes = []
     for unit in range(len(region.units)):
         for direct in (True, False):
-            reads = sorted(region.network.direct(region.units[unit])[0])
+            reads = sorted(region.network.direct(region.units[unit], region.work)[0])
             if not direct:
                 earlier = rng.integers(max(1, region.units[unit][0]), size=2).tolist()
                 reads = [(s, int(rng.integers(sizes[s]))) for s in earlier]
@@ -102,7 +102,7 @@ def test_every_choice_gives_a_bound_at_every_point(family: str, seed: int) -> No
 
 def _first_layer(region: Region) -> list[int]:
     """The units that read the input alone."""
-    return [u for u, unit in enumerate(region.units) if all(s == 0 for s, _ in region.network.direct(unit)[0])]
+    return [u for u, unit in enumerate(region.units) if all(s == 0 for s, _ in region.network.direct(unit, region.work)[0])]
 
 
 def random_gap(rng: np.random.Generator) -> Fraction:

@@ -35,6 +35,14 @@ def test_the_bracket_is_as_wide_as_allowed_and_overlaps_the_direct_one(
     assert found["lower"] <= direct["upper"] and direct["lower"] <= found["upper"]
 
 
+def test_the_proof_of_the_last_ball_without_an_example_bears_the_answer_out(
+    inside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found,) = asked(capsys, "model.onnx", "x.npy", "--method", "bisect", "--tolerance", "1e-4", "--replay")
+    assert found["replay"]["holds"] and found["lower"] > 0
+
+
+@pytest.mark.slow
 def test_the_default_tolerance_and_workers(inside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = asked(capsys, "model.onnx", "batch.npy", "--method", "bisect", "--jobs", "2")
     assert len(found) == 3
