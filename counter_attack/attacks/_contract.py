@@ -150,6 +150,10 @@ class Attack(ABC):
         """
         started = time.monotonic()
         problem = AttackProblem(network, x, label, targets, domain=domain, seed=seed, norm=self.norm)
+        return self.solve(problem, budget, started)
+
+    def solve(self, problem: AttackProblem, budget: Budget | None, started: float) -> AttackResult:
+        """Attacks a problem that nothing was done on; time counts from `started`, as `time.monotonic` has it."""
         problem.limit(budget or Budget(), started)
         stop = AttackStop.FINISHED
         try:

@@ -61,7 +61,7 @@ class DeepFool(Attack):
         rows = (~problem.settled).nonzero()[:, 0]
         points = problem.x[rows]
         total = torch.zeros_like(points)
-        rivals = self._rivals(problem, rows)
+        rivals = likeliest(problem, rows, self.candidates - 1)
         for _ in range(self.steps):
             gap, slope = _linearised(problem, points, rivals, rows)
             step, able = self._step(gap, slope, LEAST_STEP * tensor_distances(points, problem.x[rows], self.norm))
@@ -72,17 +72,6 @@ class DeepFool(Attack):
             points = problem.clip(problem.x[rows] + (1 + self.overshoot) * total)
         with torch.no_grad():
             problem.logits(points, rows)
-
-    def _rivals(self, problem: AttackProblem, rows: Tensor) -> Tensor:
-        """The targets with the largest logits at x, shape (K, C); where an input has fewer, its class c fills up."""
-        import torch
-
-        with torch.no_grad():
-            logits = problem.logits(problem.x[rows], rows)
-        allowed = problem.is_target[rows]
-        most = min(self.candidates - 1, int(allowed.sum(dim=1).max()))
-        chosen = logits.masked_fill(~allowed, -float("inf")).topk(most, dim=1).indices
-        return torch.where(allowed.gather(1, chosen), chosen, problem.reference[rows, None])
 
     def _step(self, gap: Tensor, slope: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
         """The step to the nearest boundary, shape (K, n), of size `least` or more, and whether there is a boundary."""
@@ -96,6 +85,18 @@ class DeepFool(Attack):
         w = slope[place, choice]
         direction = w.sign() if self.norm is Norm.LINF else w / size[place, choice, None]
         return torch.where(able, nearest.maximum(least), 0.0)[:, None] * torch.nan_to_num(direction), able
+
+
+def likeliest(problem: AttackProblem, rows: Tensor, count: int) -> Tensor:
+    """The `count` targets with the largest logits at x, shape (K, C), filled up with c where an input has fewer."""
+    import torch
+
+    with torch.no_grad():
+        logits = problem.logits(problem.x[rows], rows)
+    allowed = problem.is_target[rows]
+    most = min(count, int(allowed.sum(dim=1).max()))
+    chosen = logits.masked_fill(~allowed, -float("inf")).topk(most, dim=1).indices
+    return torch.where(allowed.gather(1, chosen), chosen, problem.reference[rows, None])
 
 
 def _linearised(problem: AttackProblem, points: Tensor, rivals: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -81,12 +81,12 @@ class AttackProblem:
     ) -> None:
         import torch
 
-        points = _inputs(model, x)
+        points = read_inputs(model, x)
         self.classifier = Classifier.of(model, shape=points.shape[1:])
         self.norm, self.seed = norm, _seed(seed)
         device = self.classifier.device
         rows = points.reshape(len(points), -1)
-        low, high = _domain(domain, rows)
+        low, high = read_domain(domain, rows)
         self.x, self.lower, self.upper = (torch.from_numpy(a.copy()).to(device) for a in (rows, low, high))
         self.rows = torch.arange(len(rows), device=device)
         logits = _first_logits(self.classifier, self.x)
@@ -255,7 +255,7 @@ class AttackProblem:
         self.best_distance[owner[chosen]] = distance[chosen]
 
 
-def _inputs(model: Any, x: ArrayLike) -> Array:
+def read_inputs(model: Any, x: ArrayLike) -> Array:
     """x as a batch of shape (N, *shape), float64."""
     try:
         points = np.asarray(x, dtype=np.float64)
@@ -282,7 +282,7 @@ def _shapes(count: int, shape: tuple[int, ...]) -> set[tuple[int, ...]]:
     return batches | ({(size,), shape} if count == 1 else set())
 
 
-def _domain(domain: tuple[ArrayLike, ArrayLike], rows: Array) -> tuple[Array, Array]:
+def read_domain(domain: tuple[ArrayLike, ArrayLike], rows: Array) -> tuple[Array, Array]:
     try:
         low, high = (np.broadcast_to(np.asarray(end, dtype=np.float64).ravel(), rows.shape[1:]) for end in domain)
     except (TypeError, ValueError):

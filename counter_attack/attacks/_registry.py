@@ -9,8 +9,11 @@ from typing import Any
 
 from counter_attack.attacks._contract import Attack
 from counter_attack.attacks._epsilon import EpsilonSearch
+from counter_attack.unified._settings import PRESETS, REGISTERED
 from mipverify_py import Norm
 from onnx_models.errors import InputError
+
+_UNIFIED = "counter_attack.unified._attack"
 
 _HOMES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "fgsm": ("_gradient", "FGSM", {}),
@@ -28,8 +31,12 @@ _HOMES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "fab": ("_fab", "FAB", {}),
     "square": ("_square", "Square", {}),
     "auto": ("_ensemble", "AutoEnsemble", {}),
+    **{name: (_UNIFIED, "LinearisedAttack", {"preset": name}) for name in ("linearised", *REGISTERED)},
 }
 """Name -> module, class, and the parameters that the name stands for."""
+
+_DEFAULTS = {name: PRESETS[name] for name in REGISTERED}
+"""Name -> parameters that differ from the class's defaults unless they are given."""
 
 
 class _Registry(Mapping[str, type[Attack]]):
@@ -37,7 +44,8 @@ class _Registry(Mapping[str, type[Attack]]):
 
     def __getitem__(self, name: str) -> type[Attack]:
         module, attribute, _ = _HOMES[name]
-        found: type[Attack] = getattr(importlib.import_module(f"counter_attack.attacks.{module}"), attribute)
+        home = module if "." in module else f"counter_attack.attacks.{module}"
+        found: type[Attack] = getattr(importlib.import_module(home), attribute)
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -68,7 +76,8 @@ def make_attack(name: str, /, **parameters: Any) -> Attack:
     for parameter in parameters:
         if parameter not in fields:
             raise InputError(f"The attack {name} has no parameter {parameter!r}; it has {', '.join(fields)}.")
-    return kind(**fixed, **{key: _value(name, fields[key], value) for key, value in parameters.items()})
+    given = {key: _value(name, fields[key], value) for key, value in parameters.items()}
+    return kind(**fixed, **{**_DEFAULTS.get(name, {}), **given})
 
 
 def attack_parameters(name: str, attack: Attack) -> dict[str, Any]:
@@ -76,10 +85,13 @@ def attack_parameters(name: str, attack: Attack) -> dict[str, Any]:
     fixed = _HOMES[name][2]
     names = [field.name for field in dataclasses.fields(attack) if field.init and field.name not in {*fixed, "norm"}]
     values = {parameter: getattr(attack, parameter) for parameter in names}
-    return {
-        parameter: dataclasses.asdict(value) if isinstance(value, EpsilonSearch) else value
-        for parameter, value in values.items()
-    }
+    return {parameter: _plain(value) for parameter, value in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, EpsilonSearch):
+        return dataclasses.asdict(value)
+    return value.value if isinstance(value, Norm) else value
 
 
 def _value(attack: str, field: dataclasses.Field[Any], value: Any) -> Any:

@@ -27,14 +27,22 @@ from mipverify_py.cli._main import guarded, start
 PROGRAM = "counter-attack"
 
 COMMANDS = {
+    "amoeba": "Boxes in which the class is provably kept, with a reach of its own for every feature and direction.",
     "attack": "Look for the nearest adversarial examples with one attack or a pool of them.",
-    "campaign": "Run thousands of queries, resumably: run, resume, status, export, merge, report.",
+    "campaign": "Run thousands of queries, resumably: run, resume, status, export, certificates, merge, report.",
     "compare": "Compare attacks with each other and with exact distances.",
     "detect": "Mark inputs that are not robust, by an attack's distance and a buffer.",
+    "diagnose": "Look for signs of obfuscated gradients; draw fooling curves, measure robustness.",
     "fit-buffer": "Fit a buffer on pairs of heuristic and exact distances.",
+    "ground-truth": "Judge attacks and hardened networks by nearest examples of every target class.",
+    "hardness": "Decide formulas by attacking networks, watch the effort grow, fool a detector on small grids.",
+    "reductions": "Make detectors of classifiers and classifiers of detectors, and measure the risks of both.",
     "report": "Write the page of a campaign: summary, tables, charts, cases, examples.",
     "train": "Train a classifier and export it as ONNX.",
+    "transfer": "Attack as a black box: make examples on substitutes and count those that fool the model.",
     "ug100": "Build data sets of exact distances like UG100, and analyse them: tables, plots, checks.",
+    "unified": "Attack with one linearised attack that FGSM, DeepFool, PGD, one-pixel attacks and others are cases of.",
+    "universal": "Make one perturbation for all inputs, and count the inputs that it fools.",
 }
 """Name and one line of help of each command, in the order of the help."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from counter_attack._figure import save_figure
 from onnx_models import Array
 from onnx_models.errors import InputError
 
@@ -119,7 +120,7 @@ def plot_roc(curve: RocCurve, path: str | Path) -> None:
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     axes.set_title(f"Non-robust inputs at eps = {curve.eps:g}")
     axes.legend(loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_f1(curve: F1Curve, path: str | Path, *, mark: float | None = None) -> None:
@@ -133,20 +134,13 @@ def plot_f1(curve: F1Curve, path: str | Path, *, mark: float | None = None) -> N
     axes.set(xlabel="eps", ylabel="F1", xlim=(0, float(curve.eps.max()) or 1.0), ylim=(0, 1.02))
     axes.set_title("F1 of marking inputs as non-robust")
     axes.grid(visible=True, color="0.9")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _figure() -> Figure:
     from matplotlib.figure import Figure  # without pyplot, so that no state outside is touched
 
     return Figure(figsize=(5.2, 4.2), dpi=150, layout="constrained")
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:  # ValueError: an ending that matplotlib does not know
-        raise InputError(f"{path}: the picture cannot be written ({error}).") from error
 
 
 def _both(estimate: ArrayLike, exact: ArrayLike) -> tuple[Array, Array]:
