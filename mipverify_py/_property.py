@@ -106,7 +106,8 @@ def verify_property(
     Args:
         network: the network.
         prop: the property, with as many inputs and outputs.
-        options: limits and choice of solver, for all cases together; None means `Options()`.
+        options: limits and choice of solver, for all cases together; None means `Options()`. Cases are certified only
+            if `options.certify` is "always".
         on_progress: called whenever a case is decided, in this thread.
 
     Raises:
@@ -260,6 +261,8 @@ class _PropertySearch:
     def _searched(self, one: _Open, remaining: int) -> CaseResult:
         """Asks the case's query; it gets its share of the time that is left for `remaining` cases."""
         options = self.options
+        if options.certify == "cheap":  # a statement about the property needs more than its cases' certificates
+            options = replace(options, certify="never")
         if self.deadline is not None:
             share = max(self.deadline - time.monotonic(), 1e-3) / remaining
             options = replace(options, time_limit=share)

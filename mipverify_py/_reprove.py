@@ -12,9 +12,9 @@ from mipverify_py._result import LayerStatistics, Result
 from mipverify_py.proof import Proof
 from onnx_models import Affine
 
-CHEAP = 2**24
-"""Products of a weight with a number, in exact arithmetic, that a certificate may take where it is to be cheap: some
-seconds at most."""
+CHEAP = 2**22
+"""Products of a weight with a number, in exact arithmetic, that a certificate may take where it is to be cheap: one or
+two seconds."""
 
 MOMENT = 0.1
 """Seconds for proving a solver's claim anew where the search has used up its time."""

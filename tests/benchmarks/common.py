@@ -150,13 +150,13 @@ def rows(text: str) -> tuple[int, ...]:
 def engine_options(chosen: argparse.Namespace, **changes: Any) -> Options:
     """Options of the engine measured."""
     plain = {"engine": chosen.engine, "time_limit": chosen.seconds, "threads": chosen.threads}
-    return Options(**{**plain, **dict(chosen.set), **changes})
+    return Options(**{"certify": "never", **plain, **dict(chosen.set), **changes})
 
 
 def mip_options(chosen: argparse.Namespace, backend: str, **changes: Any) -> Options:
     """Options of the mixed-integer program on a backend, under the same limits; `--set` does not concern it."""
     limits = {"time_limit": chosen.seconds, "threads": chosen.threads}
-    return Options(**{"engine": "mip", "backend": backend, **limits, **changes})
+    return Options(**{"engine": "mip", "backend": backend, "certify": "never", **limits, **changes})
 
 
 def to_gap(gap: float) -> dict[str, float]:

@@ -126,7 +126,7 @@ def replays(result: Result) -> bool | None:
 @cache
 def warm_up(engine: str, backend: str, threads: int) -> None:
     """Imports, solver start-up and torch's own preparations happen on a question that is not counted."""
-    options = Options(engine=engine, backend=backend, threads=threads, time_limit=30.0)
+    options = Options(engine=engine, backend=backend, threads=threads, time_limit=30.0, certify="never")
     with suppress(BackendLimitError, BackendMissingError):  # the question that is counted will say so
         verify(Query(load_zoo(WARM_UP), read_digits().image(0)), options)
 

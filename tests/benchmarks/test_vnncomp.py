@@ -44,7 +44,7 @@ def test_a_run_prints_its_table_and_is_not_repeated(
     command = ["--benchmark", "acasxu", "--rows", "60,150", "--out", str(tmp_path / "out.jsonl")]
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "prop_2" in out and "prop_4" in out and "2 reproved" in out and "0 contradictions" in out
+    assert "prop_2" in out and "prop_4" in out and "2 replayed" in out and "0 contradictions" in out
     assert "[2/2]" in err
     monkeypatch.setattr(vnncomp, "ask", None)
     assert main(command) == 0

@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     picked = listed if chosen.rows is None else [listed[k] for k in chosen.rows if k < len(listed)]
     picked = [instance._replace(limit=min(instance.limit, chosen.seconds)) for instance in picked]
     try:
-        plain = Options(**{"device": chosen.device, **dict(chosen.set)})
+        plain = Options(**{"device": chosen.device, "certify": "never", **dict(chosen.set)})
         tasks = [task(one, replace(plain, time_limit=one.limit)) for one in picked]
     except (MipverifyError, TypeError, OSError) as error:
         parser.error(str(error))
