@@ -58,6 +58,7 @@ class AsymmetricBox:
                 )
             if name != "x" and np.any(values < 0):
                 raise InputError(f"{name} of a box has the entry {values.min():g}; each must be at least 0.")
+            values += 0.0  # no -0.0
             values.setflags(write=False)
             object.__setattr__(self, name, values)
 
@@ -135,4 +136,4 @@ def _reach(x: Array, end: Array, sign: float) -> Array:
         reach = np.where(sign * ((x + reach) - end) > 0, np.nextafter(reach, 0.0), reach)
     beyond = np.nextafter(reach, sign * np.inf)
     better = sign * (x + beyond - end) <= 0
-    return np.asarray(np.where(better & (end != x), beyond, reach)) + 0.0
+    return np.asarray(np.where(better & (end != x), beyond, reach))

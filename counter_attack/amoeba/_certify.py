@@ -116,16 +116,23 @@ def shrink_to_certified(
 ) -> Certification:
     """The certification of the first of box, tau box, tau^2 box, ... that is certified.
 
-    It stops early where x itself has another class, on Ctrl-C, and after 60 boxes: look at `certified`.
+    It stops early where x itself has another class, on Ctrl-C, and after 60 boxes: look at `certified`. The time limit
+    of `options` is for all of them together.
     """
-    from mipverify_py import StopReason
+    from mipverify_py import Options, StopReason
 
-    began, found = time.monotonic(), certify_box(network, box, label, domain=domain, options=options)
+    began, limits = time.monotonic(), options or Options()
+    found = certify_box(network, box, label, domain=domain, options=limits)
     for shrinks in range(1, MOST_SHRINKS + 1):
         at_x = found.counterexample is not None and np.array_equal(found.counterexample, box.x)
         if found.certified or at_x or found.result.stop_reason is StopReason.INTERRUPTED:
             break
-        found = certify_box(network, found.box.scaled(tau), label, domain=domain, options=options)
+        if options is not None and options.time_limit is not None:
+            left = began + options.time_limit - time.monotonic()
+            if left <= 0:
+                break
+            limits = replace(options, time_limit=left)
+        found = certify_box(network, found.box.scaled(tau), label, domain=domain, options=limits)
         found = replace(found, shrinks=shrinks)
     return replace(found, seconds=time.monotonic() - began)
 

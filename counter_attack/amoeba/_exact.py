@@ -25,13 +25,17 @@ SHORT_OF_STEP = 1.0 - 1e-6
 """Share of the step by which faces are moved in the end, so that rounding does not make a gap exceed the step."""
 
 
+LEAST_STEP = 1e-9
+"""Least step as a share of the largest absolute input: below, rounding decides where a face is."""
+
+
 class FaceState(Enum):
     """Why a face of a box stays where it is."""
 
     BLOCKED = "blocked"
     """A checked adversarial example lies beyond it, at most the step away."""
     DOMAIN = "domain"
-    """It is at the end of the domain."""
+    """It is at the end of the domain, up to one rounding."""
     OPEN = "open"
     """A limit stopped the search; the box may or may not be robust a step further on."""
 
@@ -61,7 +65,8 @@ class GrowSettings:
     """How far and how long to grow a box.
 
     Attributes:
-        step: how near a face must be to the example that blocks it, > 0, in units of the input.
+        step: how near a face must be to the example that blocks it, > 0, in units of the input; at least a billionth of
+            the domain's largest absolute value.
         time_limit: seconds for the whole box, > 0, or None.
         query_limit: seconds for each question to the engine, > 0; at most what is left of `time_limit`.
     """
@@ -144,16 +149,25 @@ def grow_box(
         progress: told now and then what is being done.
 
     Raises:
-        InputError: the box is not certified.
+        InputError: the box is not certified, or the step is too small for the domain.
     """
     if not start.certified:
         raise InputError("Only a certified box can be grown; this one is not. Shrink it first.")
-    growth = _Growth(network, start, (shape, domain), settings or GrowSettings(), options)
+    chosen = settings or GrowSettings()
+    check_step(chosen.step, domain)
+    growth = _Growth(network, start, (shape, domain), chosen, options)
     try:
         growth.run(progress or (lambda _: None))
     except KeyboardInterrupt:
         growth.stopped = "interrupted"
     return growth.finished()
+
+
+def check_step(step: float, domain: Domain) -> None:
+    """Raises InputError for a step that rounding would swallow."""
+    least = LEAST_STEP * max(float(np.abs(end).max()) for end in domain)
+    if step < least:
+        raise InputError(f"The step is {step:g}; for inputs of this domain it must be at least {least:g}.")
 
 
 class _Growth:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from counter_attack.amoeba._box import UNIT, AsymmetricBox, BoxShape, Domain
 from counter_attack.amoeba._certify import Certification, shrink_to_certified
-from counter_attack.amoeba._exact import GrowSettings, MaximalBox, grow_box
+from counter_attack.amoeba._exact import GrowSettings, MaximalBox, check_step, grow_box
 from counter_attack.amoeba._kinds import BoundKind
 from counter_attack.amoeba._optimise import BoxSettings, optimise_boxes
 from onnx_models import ReluNetwork
@@ -61,8 +61,8 @@ class FindSettings:
         kind: INTERVAL, CROWN, or EXACT: the box that CROWN leads to, grown until no face can move.
         optimise: settings of the optimiser; tau is also what an uncertified box is shrunk by.
         grow: settings of exact boxes.
-        options: choices of the engine for both; None means `Options()`. Its time limit holds for each box that is to be
-            certified.
+        options: choices of the engine for both; None means `Options()`. Its time limit is for certifying the box of one
+            input, all shrinking included.
     """
 
     shape: BoxShape = BoxShape.ASYMMETRIC
@@ -96,10 +96,12 @@ def find_boxes(
         hand comes as it is, with `stopped` set, and then no more.
 
     Raises:
-        InputError: as `optimise_boxes`.
+        InputError: as `optimise_boxes` and `grow_box`.
     """
     chosen, tell = settings or FindSettings(), progress or (lambda _: None)
     shape, kind = chosen.shape, chosen.kind
+    if kind is BoundKind.EXACT:
+        check_step(chosen.grow.step, domain)
     tell(f"optimising {shape.value} boxes with {kind.value} bounds")
     first = BoundKind.CROWN if kind is BoundKind.EXACT else kind
     optimised = optimise_boxes(network, x, classes, shape=shape, kind=first, domain=domain, settings=chosen.optimise)

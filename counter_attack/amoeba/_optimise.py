@@ -170,20 +170,34 @@ def checked_inputs(network: ReluNetwork, x: ArrayLike, domain: Domain) -> tuple[
 
 
 def _kept(network: ReluNetwork, points: Array, classes: ArrayLike | None) -> NDArray[np.int64]:
-    logits = network.forward_batch(points)
-    kept = logits.argmax(axis=1) if classes is None else np.asarray(classes)
+    kept = network.forward_batch(points).argmax(axis=1) if classes is None else np.asarray(classes)
     if kept.shape != (len(points),) or np.any(kept < 0) or np.any(kept >= network.output_size):
         raise InputError(f"Expected one class below {network.output_size} per input.")
-    rows = np.arange(len(points))
-    others = logits.copy()
-    others[rows, kept] = -np.inf
-    wrong = np.flatnonzero(logits[rows, kept] <= others.max(axis=1))
+    chosen = np.asarray(kept, dtype=np.int64)
+    wrong = np.flatnonzero(~has_margin(network, points, chosen))
     if len(wrong):
         raise InputError(
-            f"Input {wrong[0]} is not classified as {kept[wrong[0]]}, or as another class just as much; "
+            f"Input {wrong[0]} is not classified as {chosen[wrong[0]]}, or as another class just as much; "
             "there is no box around it. Leave it out."
         )
-    return np.asarray(kept, dtype=np.int64)
+    return chosen
+
+
+def has_margin(network: ReluNetwork, points: Array, classes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which points, shape (N, n), floats see on the inside of their class, so that a box around them can be sought.
+
+    Raises:
+        InputError: a model with one output.
+    """
+    import torch
+
+    from counter_attack.amoeba._bounds import MarginBounds
+
+    if network.output_size < 2:
+        raise InputError("The model has a single output; a class is kept against others, so it takes at least two.")
+    x = torch.tensor(points)
+    margins = MarginBounds(network, BoundKind.INTERVAL).margins(x, x, torch.tensor(classes)).numpy()
+    return np.asarray((margins > 0).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

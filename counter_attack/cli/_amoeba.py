@@ -47,7 +47,7 @@ def _positive(what: str, help_text: str) -> typer.models.OptionInfo:
 _Step = Annotated[float, _positive("a length", "How near a face of an exact box must be to the example that stops it.")]
 _Timeout = Annotated[
     float | None,
-    _positive("a number of seconds", "Stop optimising a batch, certifying or growing a box, after this time."),
+    _positive("a number of seconds", "Stop optimising a batch, certifying or growing a box, each after this time."),
 ]
 
 
@@ -79,8 +79,8 @@ class BoxArguments(InputArguments):
             metavar="NAMES",
             parser=_parse.names,
             rich_help_panel=_BOXES,
-            help="A comma list of interval (as in the paper), crown (linear bounds), exact (no face can move). "
-            "Default: crown.",
+            help="A comma list of interval (as in the paper), crown (linear bounds), exact (no face can move "
+            "by --step). Default: crown.",
         ),
     ] = None
     step: _Step = 1.0 / 256.0
@@ -130,15 +130,15 @@ class BoxArguments(InputArguments):
                     break
         finally:
             line.clear()
+        report.write(as_json=self.json)  # first, so that a file that cannot be written takes nothing away
         if self.out is not None:
             report.save_table(Path(self.out))
         if self.save is not None:
             report.save_boxes(Path(self.save))
-        report.write(as_json=self.json)
-        if self.certificate is not None:
-            report.certify(Path(self.certificate), as_json=self.json)
         if report.interrupted:
             return ExitCode.INTERRUPTED
+        if self.certificate is not None:
+            report.certify(Path(self.certificate), time_limit=self.timeout, as_json=self.json)
         return ExitCode.ANSWERED if report.is_settled else ExitCode.UNKNOWN
 
     @property
@@ -237,11 +237,11 @@ class PlaneArguments:
             plane.find(self.bounds, self.step, line.show)
         finally:
             line.clear()
-        if self.plot is not None:
-            plane.draw(Path(self.plot))
+        plane.write(as_json=self.json)
         if self.out is not None:
             plane.save_table(Path(self.out))
-        plane.write(as_json=self.json)
+        if self.plot is not None and (plane.certified or not plane.interrupted):
+            plane.draw(Path(self.plot))
         if plane.interrupted:
             return ExitCode.INTERRUPTED
         return ExitCode.ANSWERED if plane.is_settled else ExitCode.UNKNOWN

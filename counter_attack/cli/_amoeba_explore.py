@@ -250,9 +250,9 @@ class GuidedArguments(SavedBoxArguments):
             runs.append(run)
         line.clear()
         table = guided_table(runs)
+        TableWriter(as_json=self.json, folder=None).add(table)
         if self.out is not None:
             write_whole(Path(self.out), table.csv().encode())
-        TableWriter(as_json=self.json, folder=None).add(table)
         if len(runs) < total or any(run.interrupted for run in runs):
             return ExitCode.INTERRUPTED
         is_open = any(bool(run.open.any()) for run in runs if run.open is not None)

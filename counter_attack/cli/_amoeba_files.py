@@ -83,9 +83,24 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
             arrays = {name: file[name] for name in _ARRAYS}
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except (KeyError, ValueError, AttributeError, zipfile.BadZipFile):
-        raise InputError(f"{path} holds no boxes; `counter-attack amoeba box --save FILE.npz` writes them.") from None
+    except (KeyError, ValueError, AttributeError, TypeError, EOFError, zipfile.BadZipFile):
+        arrays = {}
+    if not _fits(arrays):
+        raise InputError(f"{path} holds no boxes; `counter-attack amoeba box --save FILE.npz` writes them.")
     return arrays
+
+
+def _fits(arrays: dict[str, NDArray[np.generic]]) -> bool:
+    """Whether all arrays are there, with one row per box."""
+    if not arrays:
+        return False
+    rows = arrays["index"].shape
+    names, numbers = ("index", "shape", "bounds", "class"), ("x", "e1", "e2")
+    whole = all(np.issubdtype(arrays[name].dtype, np.integer) for name in ("index", "class"))
+    real = all(np.issubdtype(arrays[name].dtype, np.floating) and arrays[name].ndim == 2 for name in numbers)
+    return (
+        whole and real and len(rows) == 1 and {arrays[name].shape[: len(rows)] for name in (*names, *numbers)} == {rows}
+    )
 
 
 def _listed(indices: list[int]) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from counter_attack.amoeba import (
     PLANE,
+    AsymmetricBox,
     BoundKind,
     BoxShape,
     FindSettings,
@@ -73,6 +74,11 @@ class Plane:
         return cls(data, network, accuracy, (middle if given is None else given)[None])
 
     @property
+    def certified(self) -> dict[str, AsymmetricBox]:
+        """The certified boxes by name."""
+        return {name: one.box for name, one in self.found.items() if one.certified}
+
+    @property
     def is_settled(self) -> bool:
         """Whether all boxes are certified and the exact one cannot be made larger."""
         return all(one.certified and (one.maximal is None or one.maximal.is_maximal) for one in self.found.values())
@@ -127,10 +133,9 @@ class Plane:
 
     def draw(self, path: Path) -> None:
         """Draws the certified boxes; raises InputError where there is none or the file cannot be written."""
-        boxes = {name: one.box for name, one in self.found.items() if one.certified}
-        if not boxes:
+        if not self.certified:
             raise InputError(f"--plot {path}: there is no certified box to draw.")
-        draw_plane(path, self.network, self.data, boxes)
+        draw_plane(path, self.network, self.data, self.certified)
 
 
 def _point(text: str) -> Array:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from counter_attack.amoeba import AsymmetricBox, FaceState, FindSettings, FoundBox, find_boxes
+from counter_attack.amoeba._optimise import checked_inputs, has_margin
 from counter_attack.cli._inputs import Opened
 from counter_attack.cli._tables import TableWriter
 from counter_attack.training._files import write_whole
@@ -43,7 +44,7 @@ class BoxReport:
 
     Attributes:
         opened: the model and its inputs.
-        found: by (shape, bounds) the boxes by row of `opened.x`; rows that the model gets wrong have none.
+        found: by (shape, bounds) the boxes by row of `opened.x`; rows that are not in `right` have none.
         interrupted: whether Ctrl-C left anything out.
     """
 
@@ -52,10 +53,19 @@ class BoxReport:
     interrupted: bool = False
 
     def __post_init__(self) -> None:
-        self.predicted = self.opened.network.forward_batch(self.opened.x).argmax(axis=1)
-        labels = self.predicted if self.opened.labels is None else self.opened.labels
-        self.right = np.flatnonzero(labels == self.predicted)
-        """Rows of inputs that the model gets right."""
+        network, labels = self.opened.network, self.opened.labels
+        x, *_ = checked_inputs(network, self.opened.x, self.opened.domain)
+        if labels is not None and np.any((labels < 0) | (labels >= network.output_size)):
+            raise InputError(
+                f"Some labels are no class of the model, which has classes 0 to {network.output_size - 1}."
+            )
+        self.predicted = network.forward_batch(x).argmax(axis=1)
+        self.wrong = np.zeros(len(x), bool) if labels is None else labels != self.predicted
+        """Which inputs the model gets wrong."""
+        self.tied = ~self.wrong & ~has_margin(network, x, self.predicted)
+        """Which inputs have two classes at once."""
+        self.right = np.flatnonzero(~self.wrong & ~self.tied)
+        """Rows of the other inputs."""
 
     @property
     def is_settled(self) -> bool:
@@ -66,11 +76,20 @@ class BoxReport:
     def records(self) -> list[dict[str, Any]]:
         """One record per input and kind of box, in the order of the search."""
         return [
-            {**self._input(row), "shape": shape, "bounds": bounds, **_figures(rows.get(row), row in self.right)}
+            {**self._input(row), "shape": shape, "bounds": bounds, **self._figures(row, rows)}
             for (shape, bounds), rows in self.found.items()
             for row in range(len(self.opened.x))
             if row in rows or row not in self.right
         ]
+
+    def _figures(self, row: int, rows: Mapping[int, FoundBox]) -> dict[str, Any]:
+        """Size, time and state of the box of an input."""
+        if row not in rows:
+            why = "misclassified" if self.wrong[row] else "two classes at once"
+            return {"size": None, "seconds": None, "known": f"{why}: no box"}
+        one = rows[row]
+        size = one.box.geometric_mean if one.certified else None
+        return {"size": size, "seconds": one.seconds, "known": known(one)}
 
     def _input(self, row: int) -> dict[str, Any]:
         labels = self.opened.labels
@@ -94,9 +113,9 @@ class BoxReport:
             ]
         rows = tuple(self._summary(kind, shapes) for kind in kinds)
         title = f"Mean over boxes of the geometric mean of the sides: {len(self.right)} inputs"
-        wrong = len(self.opened.x) - len(self.right)
-        note = f"{wrong} of {len(self.opened.x)} inputs are misclassified and have no box." if wrong else ""
-        return [boxes, Table("amoeba-sizes", title, tuple(columns), rows, note)]
+        left_out = ((int(self.wrong.sum()), "are misclassified"), (int(self.tied.sum()), "have two classes at once"))
+        notes = [f"{count} of {len(self.opened.x)} inputs {what}: no box." for count, what in left_out if count]
+        return [boxes, Table("amoeba-sizes", title, tuple(columns), rows, " ".join(notes))]
 
     def _summary(self, kind: str, shapes: list[str]) -> Mapping[str, Any]:
         row: dict[str, Any] = {"bounds": kind}
@@ -146,23 +165,38 @@ class BoxReport:
         np.savez(stream, **arrays)
         write_whole(path, stream.getvalue())
 
-    def certify(self, path: Path, *, as_json: bool) -> None:
+    def certify(self, path: Path, *, time_limit: float | None, as_json: bool) -> None:
         """Writes the certificate of the only box and says so.
+
+        A grown box was proved piece by piece, so it is proved anew, for at most so many seconds.
 
         Raises:
             InputError: there is not just one box, or there is no certificate for it.
+            KeyboardInterrupt: Ctrl-C.
         """
         from counter_attack.amoeba import certify_box
+        from mipverify_py import Options, StopReason
         from mipverify_py.certificate import CertificateError
 
         every = [one for rows in self.found.values() for one in rows.values()]
         if len(every) != 1:
-            raise InputError(f"--certificate is for a single box, and there are {len(every)}; choose one --index.")
-        domain, asked = self.opened.domain, every[0].certification.query
+            raise InputError(
+                f"--certificate is for a single box, and there are {len(every)}; choose one --index that has a box."
+            )
+        domain, whole = self.opened.domain, every[0].certification
+        if every[0].maximal is not None:
+            options = Options(time_limit=time_limit)
+            whole = certify_box(
+                self.opened.network, every[0].box, whole.query.reference, domain=domain, options=options
+            )
+            if whole.result.stop_reason is StopReason.INTERRUPTED:
+                raise KeyboardInterrupt
+            if not whole.certified:
+                raise InputError(
+                    f"--certificate {path}: the box is proved piece by piece, but not at once "
+                    f"({whole.result.stop_reason.value}); give it more --timeout or a larger --step."
+                )
         try:
-            whole = every[0].certification
-            if every[0].maximal is not None:
-                whole = certify_box(self.opened.network, every[0].box, asked.reference, domain=domain)
             made = whole.certificate()
         except CertificateError as error:
             raise InputError(f"--certificate {path}: {error}") from error
@@ -199,15 +233,6 @@ def find_all(opened: Opened, settings: FindSettings, report: BoxReport, show: Ca
     return True
 
 
-def _figures(one: FoundBox | None, is_right: bool) -> dict[str, Any]:
-    """Size, time and state of a box."""
-    if one is None:
-        assert not is_right
-        return {"size": None, "seconds": None, "known": "misclassified: no box"}
-    size = one.box.geometric_mean if one.certified else None
-    return {"size": size, "seconds": one.seconds, "known": known(one)}
-
-
 def known(one: FoundBox) -> str:
     """What is known of a box, in words."""
     result = one.certification.result
@@ -225,7 +250,7 @@ def known(one: FoundBox) -> str:
         )
         if (count := one.maximal.count(state))
     )
-    head = f"maximal to {one.maximal.step:.3g}" if one.maximal.is_maximal else "certified"
+    head = f"maximal to {one.maximal.step:g}" if one.maximal.is_maximal else "certified"
     return f"{head}: {states}{cut}"
 
 

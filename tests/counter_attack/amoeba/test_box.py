@@ -49,6 +49,11 @@ def test_ends_are_those_given_or_one_rounding_inside(first: float, second: float
     assert whole.lower[0] == 0.0 and whole.upper[0] == 1.0
 
 
+def test_a_side_without_length_has_no_sign() -> None:
+    box = AsymmetricBox.between([0.0, 1.0], [0.0, 0.0], [1.0, 1.0])
+    assert not np.signbit(box.e1).any() and not np.signbit(AsymmetricBox([0.5], [-0.0], [-0.0]).sides).any()
+
+
 def test_boxes_are_frozen_copies() -> None:
     e1 = np.ones(2)
     box = AsymmetricBox(np.zeros(2), e1, np.ones(2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from counter_attack.amoeba import AsymmetricBox, certify_box, shrink_to_certified
-from mipverify_py import Evidence, Verdict
+from mipverify_py import Evidence, Options, Verdict
 from mipverify_py.certificate import CertificateError, check
 from onnx_models import ReluNetwork
 from onnx_models.errors import InputError
@@ -53,6 +53,12 @@ def test_boxes_are_shrunk_until_they_are_certified() -> None:
     assert found.box.sides == pytest.approx(0.8**found.shrinks * box.sides)
     before = shrink_to_certified(network, box.scaled(0.8 ** (found.shrinks - 1)), tau=0.8)
     assert before.shrinks == 1
+
+
+def test_a_time_limit_is_for_all_boxes_together() -> None:
+    network = plane_network(1)
+    found = shrink_to_certified(network, around(network, 1, 0.5), tau=0.8, options=Options(time_limit=1e-9))
+    assert not found.certified and found.shrinks == 0
 
 
 def test_a_solvers_word_certifies_nothing() -> None:

@@ -28,6 +28,7 @@ from mipverify_py import distance
 from onnx_models import ReluNetwork
 from onnx_models.errors import InputError
 from tests.helpers.amoeba import grid, least_margins, linear_classifier, plane_network, robust_point
+from tests.helpers.oracles import largest_margin
 
 STEP = 1 / 64
 SETTINGS = GrowSettings(step=STEP)
@@ -42,9 +43,11 @@ def seedling(network: ReluNetwork, seed: int) -> Certification:
 
 
 def grown_by_hand(box: AsymmetricBox, face: Face, amount: float) -> AsymmetricBox:
-    """The box with one face of one feature moved outwards, or both."""
+    """The box with one face of one feature moved outwards, or both, or all of them."""
     e1, e2 = box.e1.copy(), box.e2.copy()
-    i = face.feature
+    i = slice(None) if face.feature is None else face.feature
+    if face.side == 0:  # one radius, which the domain may have cut off
+        e1[i] = e2[i] = np.maximum(e1[i], e2[i]).max()
     if face.side <= 0:
         e1[i] += amount
     if face.side >= 0:
@@ -86,6 +89,27 @@ def test_non_uniform_boxes_move_both_faces_of_a_feature() -> None:
     expected = AsymmetricBox.clipped(found.box.x, reach, reach)
     assert found.box.lower == pytest.approx(expected.lower) and found.box.upper == pytest.approx(expected.upper)
     assert_maximal(network, found)
+
+
+@pytest.mark.parametrize("shape", BoxShape)
+@pytest.mark.parametrize("seed", [2, 4, 9])
+def test_every_piece_of_the_network_says_that_boxes_are_robust_and_blocked(seed: int, shape: BoxShape) -> None:
+    network = plane_network(seed, hidden=3)
+    found = grow_box(network, seedling(network, seed), shape=shape, settings=SETTINGS)
+    kept, blocked = found.start.query.reference, 0
+
+    def worst(box: AsymmetricBox) -> float:
+        others = tuple(j for j in range(3) if j != kept)
+        return largest_margin(network, others, kept, lower=box.lower, upper=box.upper)
+
+    assert worst(found.box) < 0
+    for end in found.ends:
+        if end.state is FaceState.BLOCKED:
+            assert worst(grown_by_hand(found.box, end.face, STEP)) > -1e-9
+            blocked += 1
+        else:
+            assert np.array_equal(grown_by_hand(found.box, end.face, STEP).sides, found.box.sides)
+    assert blocked and found.is_maximal
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -156,6 +180,18 @@ def test_only_certified_boxes_are_grown() -> None:
     start = certify_box(network, AsymmetricBox.clipped(robust_point(network, 2), 1.0, 1.0))
     with pytest.raises(InputError, match="not"):
         grow_box(network, start)
+
+
+def test_a_step_that_rounding_swallows_is_refused() -> None:
+    # A face that cannot move because of rounding is not at the domain's end.
+    network, x = linear_classifier(np.array([1.0, -1.0]), 0.0), np.array([0.75, 0.25])
+    start = certify_box(network, AsymmetricBox.clipped(x, 0.01, 0.01))
+    for step, domain in ((1e-20, (0.0, 1.0)), (1e-7, (-1000.0, 100.0))):
+        with pytest.raises(InputError, match="at least 1e-0"):
+            grow_box(network, start, domain=domain, settings=GrowSettings(step=step))
+        exact = FindSettings(kind=BoundKind.EXACT, grow=GrowSettings(step=step))
+        with pytest.raises(InputError, match="at least 1e-0"):
+            next(find_boxes(network, x, domain=domain, settings=exact))
 
 
 @pytest.mark.parametrize("wrong", [{"step": 0.0}, {"time_limit": -1.0}, {"query_limit": float("inf")}])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from counter_attack.amoeba import BoundKind, BoxSettings, BoxShape, MarginBounds, mean_side, optimise_boxes
-from onnx_models import Array
+from onnx_models import Array, DenseMap, NetworkBuilder
 from onnx_models.errors import InputError
 from onnx_models.zoo import digits_test, load_zoo
 from tests.helpers.amoeba import linear_classifier
@@ -120,6 +120,18 @@ def test_bad_questions_are_refused(x: Array, classes: list[int] | None, domain: 
 def test_a_tie_at_x_has_no_box() -> None:
     with pytest.raises(InputError, match="no box"):
         optimise_boxes(linear_classifier(WEIGHTS, 0.0), np.zeros((1, 4)), [0], domain=(-1.0, 1.0))
+
+
+def test_a_margin_that_rounding_swallows_has_no_box() -> None:
+    # Two ways to add the same numbers: f_0 > f_1 in one, f_0 = f_1 in the other.
+    rng = np.random.default_rng(10)
+    x, w = rng.random(3), rng.random((2, 3))
+    builder = NetworkBuilder((3,))
+    network = builder.build(builder.affine([0], [DenseMap(w)], np.array([0.0, (w @ x)[0] - (w @ x)[1]])))
+    logits = network.forward(x)
+    assert logits[0] > logits[1]
+    with pytest.raises(InputError, match="no box"):
+        optimise_boxes(network, x, [0])
 
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"tau": 1.0}, {"growth": 0.5}, {"time_limit": 0.0}])

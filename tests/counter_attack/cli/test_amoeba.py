@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
 from counter_attack.amoeba import AsymmetricBox, BoundKind, BoxShape, certify_box
 from counter_attack.cli import _amoeba, _amoeba_report, run
+from mipverify_py import StopReason, Verdict
 from mipverify_py.certificate import check
+from onnx_models.errors import InputError
 from onnx_models.zoo import digits_test, load_zoo
+from tests.helpers.onnx_graphs import single
 
 NAME = "digits_small_standard"
 BOX = ["amoeba", "box", f"zoo:{NAME}", "--dataset", "digits", "--quiet"]
@@ -148,3 +153,72 @@ def test_the_plane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_mistakes(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(words) == 3
     assert said in capsys.readouterr().err
+
+
+def test_an_input_with_two_classes_has_no_box_and_does_not_end_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, inputs = tmp_path / "plane.onnx", tmp_path / "x.npy"
+    weight = np.array([[1, 0], [-1, 0]], dtype=np.float32)  # f_0 - f_1 = x_0 - x_1
+    onnx.save(single("Gemm", (2,), weight, np.zeros(2, dtype=np.float32)), str(model))
+    np.save(inputs, np.array([[0.5, 0.5], [0.75, 0.25]]))  # on the boundary, and off it
+    words = ["amoeba", "box", str(model), str(inputs), *UNIFORM, "--quiet"]
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    assert "two classes at once: no box" in out and "1 of 1" in out and "1 of 2 inputs have two classes at once" in out
+    assert run([*words, "--index", "0", "--certificate", str(tmp_path / "a.cert")]) == 3
+    assert "there are 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("x", "outputs", "words", "said"),
+    [
+        ([np.nan, 0.5], 2, [], "finite numbers"),
+        ([0.75, 0.25], 2, ["--label", "7"], "classes 0 to 1"),
+        ([0.75, 0.25], 1, [], "single output"),
+    ],
+)
+def test_inputs_that_cannot_have_a_box(
+    x: list[float],
+    outputs: int,
+    words: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, inputs = tmp_path / "plane.onnx", tmp_path / "x.npy"
+    weight = np.arange(2.0 * outputs, dtype=np.float32).reshape(2, outputs)
+    onnx.save(single("Gemm", (2,), weight, np.zeros(outputs, dtype=np.float32)), str(model))
+    np.save(inputs, np.array([x]))
+    assert run(["amoeba", "box", str(model), str(inputs), *words, "--quiet"]) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_boxes_that_cannot_be_saved_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("no space left")
+
+    monkeypatch.setattr(_amoeba_report, "write_whole", full)
+    assert run([*BOX, *UNIFORM, "--index", "0", "--out", str(tmp_path / "boxes.csv")]) == 3
+    shown = capsys.readouterr()
+    assert "Certified boxes" in shown.out and "no space left" in shown.err
+
+
+def test_the_certificate_of_an_exact_box_obeys_the_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from counter_attack import amoeba
+
+    whole, asked = amoeba.certify_box, []
+
+    def watched(*arguments: Any, options: Any, **named: Any) -> Any:
+        asked.append(options.time_limit)
+        found = whole(*arguments, options=options, **named)
+        return replace(found, result=replace(found.result, verdict=Verdict.UNKNOWN, stop_reason=StopReason.TIME_LIMIT))
+
+    monkeypatch.setattr(amoeba, "certify_box", watched, raising=False)
+    words = ["--shape", "uniform", "--bounds", "exact", "--step", "0.1", "--timeout", "50"]
+    assert run([*BOX, *words, "--index", "0", "--certificate", str(tmp_path / "box.cert")]) == 3
+    assert asked == [50.0] and "piece by piece, but not at once (time_limit)" in capsys.readouterr().err

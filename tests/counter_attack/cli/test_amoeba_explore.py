@@ -16,6 +16,7 @@ from counter_attack.attacks import FGSM, PGD, CarliniWagnerL2
 from counter_attack.cli import run
 from counter_attack.detection import ExactAttack
 from mipverify_py import Norm
+from onnx_models.errors import InputError
 from onnx_models.zoo import load_zoo
 from tests.helpers.attacks import digits
 
@@ -177,6 +178,8 @@ def test_mistakes_are_one_line(words: list[str], message: str, file: str, capsys
     ("changes", "message"),
     [
         ({"e1": None}, "holds no boxes"),
+        ({"e1": np.zeros((3, 64))}, "holds no boxes"),
+        ({"class": np.array(["6"] * 4)}, "holds no boxes"),
         ({"shape": np.array(["asymmetric", "uniform"] * 2)}, "several kinds: asymmetric, crown; uniform, crown"),
     ],
 )
@@ -185,3 +188,27 @@ def test_files_of_another_form(
 ) -> None:
     assert run(["amoeba", "map", MODEL, saved(tmp_path / "boxes.npz", **changes)]) == 3
     assert message in capsys.readouterr().err
+
+
+def test_files_that_are_no_archives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    empty, single, text = (tmp_path / name for name in ("empty.npz", "single.npz", "text.npz"))
+    empty.touch()
+    with single.open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    text.write_text("index\n")
+    for path in (empty, single, text):
+        assert run(["amoeba", "map", MODEL, str(path)]) == 3
+        assert "holds no boxes" in capsys.readouterr().err
+
+
+def test_a_table_that_cannot_be_saved_is_shown(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("no space left")
+
+    monkeypatch.setattr("counter_attack.training._files.write_whole", full)
+    words = ["--attacks", "fgsm", "--percent", "50", "--out", str(tmp_path / "table.csv"), "--quiet"]
+    assert run(["amoeba", "attack", MODEL, file, *words]) == 3
+    shown = capsys.readouterr()
+    assert "Guided attacks" in shown.out and "no space left" in shown.err
