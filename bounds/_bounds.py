@@ -15,6 +15,8 @@ from onnx_models.errors import InvalidBoundsError
 class Bounds:
     """Elementwise bounds lower <= v <= upper of a vector v; both ends have shape (n,), float64, and never cross.
 
+    Ends of another type become float64, whatever made them: everything that reads bounds counts on it.
+
     Raises:
         InvalidBoundsError: shapes differ, an entry is NaN, or some lower end exceeds its upper end.
     """
@@ -23,6 +25,8 @@ class Bounds:
     upper: Array
 
     def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), np.float64))
         if self.lower.shape != self.upper.shape:
             raise InvalidBoundsError(f"Lower bounds have shape {self.lower.shape}, upper bounds {self.upper.shape}.")
         crossed = ~(self.lower <= self.upper)  # NaN counts as crossed

@@ -91,27 +91,33 @@ def _exact(sources: tuple[int, ...], weight: sparse.csr_array, bias: Array) -> D
     return DirectInputs(sources, weight, bias, sparse.csr_array(weight.shape), np.zeros(len(bias)))
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _product(network: ReluNetwork, node: Affine, maps: list[sparse.csr_array]) -> DirectInputs | None:
-    """The node's maps behind those of the nodes that it reads; None if that has too many coefficients.
+    """The node's maps behind those of the nodes that it reads; None for too many coefficients, or too large ones.
 
     A coefficient is a sum of products over the ways from an entry of v, so its error is the usual one of such a sum,
-    and what the maps make of the errors that the factors have. Rows that pick one entry of a node are exact.
+    and what the maps make of the errors that the factors have. Rows that pick one entry of a node are exact, but where
+    that reads some source twice: the two coefficients are added.
     """
     inner = [_inputs_of(network, source) for source in node.inputs]
-    picks = _picks(maps) & (node.bias == 0)
-    share = gamma(sum(int(np.diff(m.indptr).max(initial=0)) for m in maps) + len(maps) + 2)
+    once = all(len(set(behind.sources)) == len(behind.sources) for behind in inner)
+    picks = _picks(maps) & (node.bias == 0) & once
+    added = sum(len(behind.sources) for behind in inner)
+    share = gamma(sum(int(np.diff(m.indptr).max(initial=0)) for m in maps) + added + 2)
     rounding, lost = np.where(picks, 0.0, share), np.where(picks, 0.0, UNDERFLOW)
     blocks: dict[int, list[sparse.csr_array]] = {}
     bias, sizes, carried = node.bias.copy(), np.abs(node.bias), np.zeros(node.size)
+    touched = np.zeros(node.size, np.bool_)  # biases with products, which may have underflowed
     for matrix, behind in zip(maps, inner, strict=True):
         size, first = abs(matrix), 0
         bias, sizes = bias + matrix @ behind.bias, sizes + size @ np.abs(behind.bias)
         carried = carried + size @ behind.bias_error
+        touched |= _pattern(matrix) @ np.where((behind.bias != 0) | (behind.bias_error > 0), 1.0, 0.0) > 0
         for source in behind.sources:
             part = slice(first, first + network.nodes[source].size)
             weight, errors = sparse.csr_array(behind.weight[:, part]), sparse.csr_array(behind.weight_error[:, part])
             error = sparse.diags_array(rounding) @ (size @ abs(weight)) + size @ errors
-            error = error + sparse.diags_array(lost) @ (_pattern(matrix) @ _pattern(weight))
+            error = error + sparse.diags_array(lost) @ (_pattern(matrix) @ (_pattern(weight) + _pattern(errors)))
             product = sparse.csr_array(matrix @ weight)
             if product.nnz + sum(known[0].nnz for known in blocks.values()) > MOST_ENTRIES:
                 return None
@@ -123,7 +129,10 @@ def _product(network: ReluNetwork, node: Affine, maps: list[sparse.csr_array]) -
     error.eliminate_zeros()
     error.data = inflate(error.data, np.ones(error.nnz, np.bool_))
     bias_error = rounding * sizes + carried
-    return DirectInputs(tuple(blocks), weight, bias, error, inflate(bias_error, bias_error > 0))
+    bias_error = inflate(bias_error, (bias_error > 0) | (touched & ~picks))
+    if not all(np.isfinite(values).all() for values in (weight.data, error.data, bias, bias_error)):
+        return None
+    return DirectInputs(tuple(blocks), weight, bias, error, bias_error)
 
 
 def _pattern(matrix: sparse.csr_array) -> sparse.csr_array:

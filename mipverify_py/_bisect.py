@@ -147,20 +147,29 @@ def _step(search: Search, radius: float | None) -> bool:
         return False
     if answer.verdict is Verdict.ADVERSARIAL:
         assert answer.witness is not None
-        return _take(search, answer.witness.point)
-    return _exclude(search, radius, answer)
+        going = _take(search, answer.witness.point)
+    else:
+        going = _exclude(search, radius, answer)
+    if going and answer.stop_reason is StopReason.INTERRUPTED:  # Ctrl-C met a step that had its answer
+        search.stop(StopReason.INTERRUPTED)
+        going = False
+    return going
 
 
 def _take(search: Search, point: Array) -> bool:
     """The example of a step lowers the upper end; whether to go on."""
-    found = Witness(search.query, point)
-    if not search.offer(point) and (search.witness is None or found.distance < search.witness.distance):
-        search.witness = found  # as it is: rounding kept it from being moved onto the boundary
-        search.report()
+    before = search.bracket.upper
+    search.offer(point)
+    search.take(Witness(search.query, point))
     search.statistics = replace(search.statistics, rounds=search.statistics.rounds + 1)
+    after = search.bracket.upper
     if search.refuted:
         search.stop(StopReason.NUMERICAL, search.refuted)
-    return not search.refuted
+    elif before is not None and after == before:
+        search.stop(StopReason.NUMERICAL, f"a step's example is not nearer than {before!r}; ask for a wider tolerance")
+    else:
+        return True
+    return False
 
 
 def _exclude(search: Search, radius: float | None, answer: Result) -> bool:

@@ -209,6 +209,8 @@ class Query:
 def _check_domain(x0: Array, domain: Bounds) -> None:
     if domain.size != x0.size:
         raise InputError(f"The domain has {domain.size} entries, the model's input has {x0.size}.")
+    if domain.lower.ndim != 1:
+        raise InputError(f"The domain has ends of shape {domain.lower.shape}; Bounds.of(lower, upper) makes them flat.")
     outside = (x0 < domain.lower) | (x0 > domain.upper)
     if not np.any(outside):
         return

@@ -76,9 +76,13 @@ class Search:
     def offer(self, point: Array) -> bool:
         """Takes `point`, shape (n,), if a checked witness nearer than the present one can be made of it."""
         found = polish(self.query, point, self.attack)
-        if found is None or (self.witness is not None and found.distance >= self.witness.distance):
+        return found is not None and self.take(found)
+
+    def take(self, witness: Witness) -> bool:
+        """Takes a witness if it is nearer than the present one, unmoved: rounding may keep it from being polished."""
+        if self.witness is not None and witness.distance >= self.witness.distance:
             return False
-        self.witness = found
+        self.witness = witness
         self._confront()
         self.report()
         return True

@@ -156,9 +156,11 @@ class GroundTruthArguments(InputArguments):
         line.clear()
         if findings.interrupted and not findings.points:
             raise KeyboardInterrupt
-        if self.out is not None:
-            report.save(findings, Path(self.out))
-        report.write(findings, self._norms, as_json=self.json)
+        try:
+            if self.out is not None:
+                report.save(findings, Path(self.out))
+        finally:
+            report.write(findings, self._norms, as_json=self.json)
         if self.plot is not None:
             report.draw(findings, Path(self.plot))
         if findings.interrupted:
@@ -203,7 +205,11 @@ class GroundTruthArguments(InputArguments):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"Two models are called {twice}; rename one of the files.")
-        return [replace(self, model=model).open() for model in self._models()]
+        opened = [replace(self, model=model).open() for model in self._models()]
+        classes = [one.network.output_size for one in opened]
+        if len(set(classes)) > 1:
+            raise InputError(f"The models have {', '.join(map(str, classes))} classes; only like can be compared.")
+        return opened
 
     def _ways(self, findings: "Findings") -> "list[GroundTruth]":
         """How the points of each norm are found."""

@@ -104,6 +104,7 @@ def _counts(findings: Findings) -> dict[str, Any]:
         "points": len(points),
         "terminated": sum(p.terminated for p in points),
         "open": sum(not p.terminated for p in points),
+        "without_example": sum(p.terminated and p.upper is None for p in points),
         "solver_claims": sum(p.evidence is not None and not p.evidence.is_own for p in points),
         "misclassified": {name: findings.wrong(opened) for name, opened in findings.models},
     }
@@ -111,6 +112,8 @@ def _counts(findings: Findings) -> dict[str, Any]:
 
 def _sentences(findings: Findings, counts: dict[str, Any]) -> Iterator[str]:
     yield f"{counts['terminated']:,} of {counts['points']:,} exact searches ended by themselves"
+    if counts["without_example"]:
+        yield f"{counts['without_example']:,} of them: no input of the domain reaches the target; these are in no mean"
     for p in findings.points:
         if not p.terminated:
             low = "nothing is proved" if p.lower is None else f"at least {p.lower:.6g}"

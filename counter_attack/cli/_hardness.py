@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from counter_attack.cli import _options as options
-from counter_attack.cli._app import new_app
+from counter_attack.cli._app import PROGRAM, new_app
 from counter_attack.cli._pool_run import check_place
 from mipverify_py.cli import ExitCode, _parse
+from mipverify_py.cli._complain import complain
 from mipverify_py.cli._parse import Names
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _Mu = Annotated[
         "--mu",
         metavar="MU",
         parser=_parse.number("1 divided by an even whole number, such as 0.5 or 0.25", lambda v: 0 < v <= 0.5),
-        help="The width of a step: the inputs of the grid are multiples of it. Default: 0.5.",
+        help="The width of a step: the inputs of the grid are multiples of it.",
     ),
 ]
 _Timeout = Annotated[
@@ -101,7 +102,8 @@ class SolveArguments:
         """Decides, shows the answer, and returns the exit code."""
         from counter_attack.cli import _hardness_report as report
         from counter_attack.hardness import read_dimacs, solve, solve_cp_sat
-        from mipverify_py import Objective, Options
+        from mipverify_py import Objective, Options, StopReason
+        from onnx_models.errors import MipverifyError
 
         formula = read_dimacs(self.file)
         found = solve(
@@ -110,8 +112,17 @@ class SolveArguments:
             objective=Objective.CLOSEST if self.distance else Objective.FEASIBILITY,
             options=Options(engine=self.engine, time_limit=self.timeout, seed=self.seed),
         )
-        other = solve_cp_sat(formula, time_limit=self.timeout, seed=self.seed) if self.cp_sat else None
-        return report.solved(self.file, found, other, as_json=self.json)
+        interrupted, other = found.result.stop_reason is StopReason.INTERRUPTED, None
+        try:
+            if self.cp_sat and not interrupted:
+                other = solve_cp_sat(formula, time_limit=self.timeout, seed=self.seed)
+        except KeyboardInterrupt:
+            interrupted = True
+        except MipverifyError:
+            report.solved(self.file, found, None, as_json=self.json)
+            raise
+        code = report.solved(self.file, found, other, as_json=self.json)
+        return ExitCode.INTERRUPTED if interrupted else code
 
 
 @app.command(
@@ -135,9 +146,7 @@ class GrowthArguments:
     ] = None
     formulas: Annotated[
         int,
-        typer.Option(
-            metavar="N", parser=_parse.whole("at least 1", lambda v: v >= 1), help="Of each size. Default: 10."
-        ),
+        typer.Option(metavar="N", parser=_parse.whole("at least 1", lambda v: v >= 1), help="Of each size and ratio."),
     ] = 10
     engine: _Engine = "auto"
     timeout: _Timeout = None
@@ -169,9 +178,11 @@ class GrowthArguments:
         if self.plot is not None and min(len(set(variables)), len(set(ratios))) > 1:
             raise typer.TyperException("--plot needs a single number of variables or a single ratio.")
         from counter_attack.cli._tables import ProgressLine
-        from counter_attack.hardness import growth
+        from counter_attack.hardness import ContradictionError, growth
         from mipverify_py import Options
+        from onnx_models.errors import MipverifyError
 
+        failure: MipverifyError | None = None
         line = ProgressLine(quiet=self.quiet)
         total, interrupted = len(variables) * len(ratios) * self.formulas, False
         rows: list[GrowthRow] = []
@@ -189,8 +200,16 @@ class GrowthArguments:
                 line.show(f"formula {len(rows)} of {total}: {row.variables} variables")
         except KeyboardInterrupt:
             interrupted = True
+        except MipverifyError as error:
+            failure = error
         line.clear()
-        self._show(rows, total)
+        if rows or failure is None:
+            self._show(rows, total)
+        if isinstance(failure, ContradictionError):
+            complain(str(failure), PROGRAM)
+            return ExitCode.DISAGREEMENT
+        if failure is not None:
+            raise failure
         if interrupted:
             return ExitCode.INTERRUPTED
         return ExitCode.UNKNOWN if any(row.satisfiable is None for row in rows) else ExitCode.ANSWERED
@@ -275,14 +294,19 @@ class FoolArguments:
         if self.timeout is not None and not self.real:
             raise typer.TyperException("--timeout limits the search over real inputs; see --real.")
         from counter_attack.cli import _hardness_report as report
-        from counter_attack.detection import FoolingLimits, largest_distance
+        from counter_attack.detection import FoolingLimits, FoolingStop, largest_distance
         from counter_attack.hardness import false_for_all, fool_on_grid, fooling_network, read_dimacs
 
         made = fooling_network(read_dimacs(self.file), self.outer)
         found = fool_on_grid(made.network, made.x0, gamma=made.gamma, eps=made.eps, mu=made.mu)
         values = false_for_all(made.formula, self.outer)
-        bound = None
+        bound, interrupted = None, False
         if self.real:
             limits = FoolingLimits(seconds=self.timeout)
-            bound = largest_distance(made.network, made.x0, made.gamma, gap=1e-5, eps=made.eps, limits=limits)
-        return report.fooled(self.file, made, found, values, bound, as_json=self.json)
+            try:
+                bound = largest_distance(made.network, made.x0, made.gamma, gap=1e-5, eps=made.eps, limits=limits)
+                interrupted = bound.stop_reason is FoolingStop.INTERRUPTED
+            except KeyboardInterrupt:
+                interrupted = True
+        code = report.fooled(self.file, made, found, values, bound, as_json=self.json)
+        return ExitCode.INTERRUPTED if interrupted else code

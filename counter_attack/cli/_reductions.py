@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: typer reads the annotations of these classes as objects.
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,9 @@ from mipverify_py.cli import ExitCode, _parse
 if TYPE_CHECKING:
     from counter_attack.cli._inputs import Opened
     from counter_attack.reductions import RejectNetwork, RiskProgress, Setting
+
+_MOST_DIGITS = 307
+"""Before or behind the point: what has more may be no float64, and would take long to read as a fraction."""
 
 _REDUCTION, _CLAIM = "The reduction", "The claim"
 
@@ -40,10 +44,12 @@ def _fraction(expected: str, accepts: Callable[[Fraction], bool]) -> Callable[[s
 
     def parse(text: str | Fraction) -> Fraction:  # typer sends default values through here, too
         try:
-            value = Fraction(text)
-        except (ValueError, ZeroDivisionError):
+            parts = [Decimal(part) for part in str(text).split("/")]
+            long = any(not part.is_finite() or abs(part.adjusted()) > _MOST_DIGITS for part in parts)
+            value = Fraction(0 if long else text)
+        except (ValueError, ArithmeticError):
             raise typer.BadParameter(f"{text!r} is not a number; it must be {expected}.") from None
-        if not accepts(value):
+        if long or not accepts(value):
             raise typer.BadParameter(f"{text} is not allowed; it must be {expected}.")
         return value
 

@@ -92,7 +92,7 @@ def show_detection(shown: Shown, found: Detection) -> None:
     sentences = [f"{words or 'nothing'} of {len(opened.indices)} inputs, in {seconds(found.seconds)}"]
     sentences += _why_open({one.stopped for one in found.answers if one.answer is Answer.OPEN})
     summary: dict[str, Any] = {"eps": found.eps, **counts, "interrupted": found.interrupted, "seconds": found.seconds}
-    exact = all(one.basis.value == "exact" for one in found.answers)
+    exact = {one.basis.value for one in found.answers} == {"exact"}
     if opened.labels is not None and exact:
         rate = constructed_risk(found, [int(label) for label in opened.labels])
         sentences.append(f"risk with detection at eps {found.eps:g}: {_percent(rate)} %, which is the model's at eps/2")

@@ -83,9 +83,9 @@ class Point:
         return self.terminated and self.upper is not None
 
     @property
-    def key(self) -> tuple[Norm, int, int]:
-        """What points of several networks have in common: norm, input and target."""
-        return self.norm, self.index, self.target
+    def key(self) -> tuple[Norm, int, int, int]:
+        """What comparable points of several networks have in common: norm, input, its class, and target."""
+        return self.norm, self.index, self.reference, self.target
 
 
 @dataclass(frozen=True)
@@ -269,4 +269,7 @@ def _inputs(network: ReluNetwork, x: ArrayLike, label: ArrayLike | None) -> tupl
     classes = np.asarray(label)
     if classes.shape != (len(rows),) or not np.issubdtype(classes.dtype, np.integer):
         raise InputError(f"The labels have shape {classes.shape}; expected {len(rows)} whole numbers, one per input.")
+    strange = sorted({int(label) for label in classes if not 0 <= label < network.output_size})
+    if strange:
+        raise InputError(f"The labels have {strange[0]}; the model's classes are 0 to {network.output_size - 1}.")
     return rows, classes

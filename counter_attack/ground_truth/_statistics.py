@@ -98,8 +98,8 @@ class Comparison:
         norm: how distances are measured.
         points: how many are common.
         standard_mean, hardened_mean: mean least distances; None without points.
-        better, worse: points whose distance in the hardened network is proved to be larger, or smaller: the brackets
-            do not overlap.
+        better, worse: points whose distance in the hardened network is larger, or smaller, for certain: the brackets
+            do not overlap. This rests on what the larger one's lower end rests on, see `Point.evidence`.
         losses: by how much the distance of each point that got worse has fallen, as a share of what it was, in (0, 1].
     """
 
@@ -202,7 +202,7 @@ def phase_counts(points: Sequence[Point], network: str, norm: Norm, units: Seque
     ]
 
 
-def _exact(points: Sequence[Point], network: str, norm: Norm) -> dict[tuple[Norm, int, int], Point]:
+def _exact(points: Sequence[Point], network: str, norm: Norm) -> dict[tuple[Norm, int, int, int], Point]:
     chosen = [p for p in points if (p.network, p.norm) == (network, norm) and p.is_exact]
     found = {p.key: p for p in chosen}
     if len(found) < len(chosen):
@@ -211,5 +211,5 @@ def _exact(points: Sequence[Point], network: str, norm: Norm) -> dict[tuple[Norm
 
 
 def _below(a: Point, b: Point) -> bool:
-    """Whether a's least distance is proved to be below that of b."""
+    """Whether a's bracket lies below that of b."""
     return a.upper is not None and b.lower is not None and a.upper < b.lower

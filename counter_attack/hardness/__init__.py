@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     )
     from counter_attack.hardness._grid import GridFooling, fool_on_grid
     from counter_attack.hardness._growth import (
-        ContradictionError,
         GrowthRow,
         GrowthSummary,
         growth,
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
     from counter_attack.hardness._growth_plot import plot_growth
     from counter_attack.hardness._reduction import Reduction, reduce_formula
     from counter_attack.hardness._second_level import FoolingInstance, false_for_all, fooling_network
-    from counter_attack.hardness._solve import Satisfiability, query_of, solve
+    from counter_attack.hardness._solve import ContradictionError, Satisfiability, query_of, solve
 
 _HOMES = {
     "Assignment": "_formula",
-    "ContradictionError": "_growth",
+    "ContradictionError": "_solve",
     "CpSat": "_cp_sat",
     "CpSatAnswer": "_cp_sat",
     "DEFENCES": "_defences",

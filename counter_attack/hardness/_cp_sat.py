@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -83,8 +84,10 @@ class CpSat:
         self._process.kill()
         self._process.wait()
         assert self._process.stdin and self._process.stdout
-        for stream in (self._process.stdin, self._process.stdout, self._complaints):
-            stream.close()
+        with contextlib.suppress(BrokenPipeError):  # what a dead process has not read stays in the buffer
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._complaints.close()
 
     def solve(self, formula: Formula, *, seed: int = 0) -> CpSatAnswer:
         """The answer about a formula with clauses of any length.

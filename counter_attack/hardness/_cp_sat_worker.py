@@ -6,7 +6,6 @@ OR-Tools bring a HiGHS of their own, which must not meet ours in one process.
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from typing import Any
@@ -18,7 +17,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `variables`, `clauses` (lists of literals), `seconds` (a limit or None) and `seed`.
     """
-    cp_model = importlib.import_module("ortools.sat.python.cp_model")  # by name: only this process may load it
+    from ortools.sat.python import cp_model  # here, so that to import this module loads nothing heavy
+
     model = cp_model.CpModel()
     variables = [model.new_bool_var(f"x{k + 1}") for k in range(request["variables"])]
     for clause in request["clauses"]:

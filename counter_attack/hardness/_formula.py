@@ -14,6 +14,9 @@ from onnx_models.errors import InputError
 MOST_VARIABLES = 1_000_000
 """A header that promises more is taken for a mistake."""
 
+MOST_CLAUSES = 1_000_000
+"""Random clauses that are drawn; no network has room for as many."""
+
 Assignment = tuple[bool, ...]
 """A value for each variable; entry i belongs to variable i + 1."""
 
@@ -124,7 +127,7 @@ def random_formula(variables: int, clauses: int, *, literals: int = 3, seed: int
 
     Args:
         variables: how many, at least `literals`.
-        clauses: how many, >= 0.
+        clauses: how many, 0 to a million.
         literals: of each clause, >= 1.
         seed: of the draws, >= 0.
 
@@ -139,6 +142,8 @@ def random_formula(variables: int, clauses: int, *, literals: int = 3, seed: int
     ):
         if whole_number(value, f"The {what}") < least:
             raise InputError(f"The {what} is {value}; it must be at least {least}.")
+    if clauses > MOST_CLAUSES:
+        raise InputError(f"The number of clauses is {clauses:,}; at most {MOST_CLAUSES:,} are drawn.")
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(clauses):

@@ -13,17 +13,13 @@ import numpy as np
 
 from counter_attack.hardness._cp_sat import CpSat
 from counter_attack.hardness._formula import random_formula
-from counter_attack.hardness._solve import solve
+from counter_attack.hardness._solve import ContradictionError, solve
 from mipverify_py import Options, StopReason
 from mipverify_py._arguments import real_number, whole_number
-from onnx_models.errors import InputError, MipverifyError
+from onnx_models.errors import InputError
 
 TRANSITION = 4.26
 """Clauses per variable at which half of the large random formulas with three literals are satisfiable."""
-
-
-class ContradictionError(MipverifyError, RuntimeError):
-    """Engine and CP-SAT give opposite answers about one formula: one of them is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,8 @@ def growth(
 ) -> Iterator[GrowthRow]:
     """Random formulas of three literals, one after another as they are decided, by size, then ratio, then number.
 
-    Ctrl-C ends the row at hand with KeyboardInterrupt; the rows before are out already.
+    Ctrl-C ends the row at hand with KeyboardInterrupt; the rows before are out already, and so they are where an error
+    ends them.
 
     Args:
         variables: how many, each at least 3.
@@ -115,7 +112,7 @@ def growth(
         cp_sat: whether to ask CP-SAT as well.
 
     Raises:
-        InputError: a number out of range.
+        InputError: a number out of range, or a size or ratio named twice.
         ContradictionError: both decided a formula and disagree.
         BackendMissingError, BackendCrashError: see `CpSat`.
     """
@@ -124,6 +121,8 @@ def growth(
     clauses_per_variable = [real_number(ratio, "The ratio") for ratio in ratios]
     if not sizes or min(sizes) < 3:
         raise InputError(f"The numbers of variables are {sizes}; at least one is needed, and none below 3.")
+    if len(set(sizes)) < len(sizes) or len(set(clauses_per_variable)) < len(clauses_per_variable):
+        raise InputError(f"A size or a ratio is named twice: {sizes}, {clauses_per_variable}; name each once.")
     if not clauses_per_variable or not all(0 <= ratio < np.inf for ratio in clauses_per_variable):
         raise InputError(f"The ratios are {clauses_per_variable}; at least one is needed, finite and not negative.")
     if whole_number(formulas, "The number of formulas") < 1 or whole_number(seed, "The seed") < 0:

@@ -9,6 +9,11 @@ from counter_attack.hardness._formula import Assignment, Formula
 from counter_attack.hardness._reduction import CENTRE, Reduction, reduce_formula
 from mipverify_py import LinfBall, Objective, Options, Query, Result, Verdict, verify
 from mipverify_py._result import Bracket
+from onnx_models.errors import MipverifyError
+
+
+class ContradictionError(MipverifyError, RuntimeError):
+    """Two answers about one formula contradict each other, so that one of those who gave them is wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +64,16 @@ def solve(
     Raises:
         InputError: mu or the formula cannot be used.
         BackendMissingError, BackendLimitError: see `verify`.
+        ContradictionError: an adversarial example stands for an assignment that does not satisfy the formula.
     """
     reduction = reduce_formula(formula, mu=mu)
     result = verify(query_of(reduction, objective), options, on_progress=on_progress)
     if result.witness is not None:
         assignment = reduction.assignment(result.witness.point)
-        assert formula.holds(assignment), "the theorem of the reduction is broken"
+        if not formula.holds(assignment):
+            raise ContradictionError(
+                f"The adversarial example of {formula!r} stands for an assignment that does not satisfy it. "
+                "This is a bug; please report the formula."
+            )
         return Satisfiability(reduction, True, assignment, result)
     return Satisfiability(reduction, False if result.verdict is Verdict.ROBUST else None, None, result)

@@ -193,7 +193,10 @@ class AttackDecoder:
         classifier = Classifier.of(self.model, shape=x.shape[1:])
         rows = x.reshape(len(x), -1)
         outputs = _logits(classifier, rows)
-        reject = self.reject % outputs.shape[1]
+        count = outputs.shape[1]
+        if not -1 <= self.reject < count:
+            raise InputError(f"The reject output is {self.reject}; the model has outputs 0 to {count - 1}, or -1.")
+        reject = self.reject % count
         domain, seed = self.setting.domain, self.setting.options.seed
         found = self.attack(classifier, x, np.full(len(x), reject), domain=domain, seed=seed)
         points = np.where(found.success[:, None], found.adversarial.reshape(len(x), -1), rows)

@@ -206,6 +206,7 @@ def decoder_risk(h: ExactDecoder, labels: ArrayLike, rows: ArrayLike, known: Det
 
     Raises:
         InputError: as `detection_risk`, or a risk for another eps or for other inputs.
+        KeyboardInterrupt: a search was interrupted.
     """
     inputs = rows_of(h.detector.network, rows)
     classes = _class_labels(h.detector, labels, len(inputs))
@@ -225,8 +226,11 @@ def decoder_risk(h: ExactDecoder, labels: ArrayLike, rows: ArrayLike, known: Det
 
 def _errs(h: ExactDecoder, x: Array, label: int, example: Array | None) -> bool:
     """Whether a z within eps / 2 of x is found at which h is wrong."""
-    if within(_fooling(h.detector, x, label, h.setting), h.eps / 2, h.setting).within:
+    near = within(_fooling(h.detector, x, label, h.setting), h.eps / 2, h.setting)
+    if near.within:
         return True
+    if near.stop_reason is StopReason.INTERRUPTED:
+        raise KeyboardInterrupt
     box = h.setting.box(len(x))
     tried = [x] if example is None else [x, h.setting.ball(h.eps / 2).project(example, x, box)]
     return any(_is_wrong(h.decode(z), label) for z in tried)

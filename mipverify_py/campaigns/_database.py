@@ -127,8 +127,8 @@ class Database:
         check_not_newer(version, self.name)
         if self.read_only and version < len(STEPS):
             raise CampaignError(
-                f"{self.name}: the store has version {version} of the schema; open it once for writing to bring it up "
-                f"to version {len(STEPS)}."
+                f"{self.name}: the store has version {version} of the schema; open it once for writing "
+                f"(resuming the campaign does that) to bring it up to version {len(STEPS)}."
             )
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # reads a page: a short file shows here
 

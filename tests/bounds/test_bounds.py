@@ -52,6 +52,17 @@ class TestBounds:
         with pytest.raises(InvalidBoundsError, match="shape"):
             Bounds(np.zeros(2), np.zeros(3))
 
+    @pytest.mark.parametrize("kind", [np.float32, np.float16, np.int64, np.bool_])
+    def test_ends_are_float64_whatever_made_them(self, kind: type[np.generic]) -> None:
+        bounds = Bounds(np.zeros(2, kind), np.ones(2, kind))
+        assert bounds.lower.dtype == bounds.upper.dtype == np.float64
+        assert bounds.lower.tolist() == [0.0, 0.0] and bounds.upper.tolist() == [1.0, 1.0]
+
+    def test_float64_ends_are_not_copied(self) -> None:
+        low, high = np.zeros(2), np.ones(2)
+        bounds = Bounds(low, high)
+        assert bounds.lower is low and bounds.upper is high
+
     def test_crossing_of_a_layer_names_it(self) -> None:
         builder = NetworkBuilder((1,))
         network = builder.build(builder.relu(builder.affine([0], [SparseMap.identity(1)], 1.0, name="conv_3")))

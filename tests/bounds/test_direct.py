@@ -47,6 +47,41 @@ def test_what_rounds_says_by_how_much(rows: list[list[float]], bias: float) -> N
     assert found.error(np.array([0]), np.ones(4))[0] < 1e-14
 
 
+def test_a_source_that_is_read_twice_rounds_behind_a_selection() -> None:
+    """0.1 x + (0.2 x) is one coefficient of x that is rounded, though the selection itself rounds nothing."""
+    one = sparse.csr_array(np.ones((1, 1)))
+    twice = Affine((0, 0), (DenseMap(np.array([[0.1]])), DenseMap(np.array([[0.2]]))), np.zeros(1))
+    picked = Affine((1,), (SparseMap(one),), np.zeros(1))
+    network = ReluNetwork(
+        (Input((1,)), twice, picked, Relu(2, 1), Affine((3,), (DenseMap(np.ones((2, 1))),), np.ones(2)))
+    )
+    assert direct_inputs(network, 3).sources == (0,)
+    assert_within_errors(network, 3)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("factor", [1e-170, 1e-300])
+def test_products_that_underflow_have_errors(factor: float, depth: int) -> None:
+    maps = [
+        Affine((k,), (DenseMap(np.array([[factor]])),), np.array([factor] if k == 0 else [0.0]))
+        for k in range(depth + 1)
+    ]
+    relu = Relu(depth + 1, 1)
+    last = Affine((depth + 2,), (DenseMap(np.ones((2, 1))),), np.ones(2))
+    network = ReluNetwork((Input((1,)), *maps, relu, last))
+    assert_within_errors(network, depth + 2)
+
+
+def test_maps_whose_product_overflows_are_not_multiplied() -> None:
+    """inf - inf would be no coefficient at all."""
+    first = Affine((0,), (DenseMap(np.array([[1e200], [1e200]])),), np.array([1e200, 1e200]))
+    second = Affine((1,), (DenseMap(np.array([[1e200, -1e200]])),), np.zeros(1))
+    last = Affine((3,), (DenseMap(np.ones((2, 1))),), np.ones(2))
+    network = ReluNetwork((Input((1,)), first, second, Relu(2, 1), last))
+    assert direct_inputs(network, 3).sources == (1,)
+    assert np.array_equal(direct_inputs(network, 3).weight.toarray(), [[1e200, -1e200]])
+
+
 def assert_within_errors(network: ReluNetwork, relu: int) -> None:
     """Every coefficient is as far from the exact one as its error says, or less."""
     found = direct_inputs(network, relu)

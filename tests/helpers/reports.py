@@ -147,7 +147,7 @@ def _outcomes(record: QueryRecord, number: int, rng: np.random.Generator) -> lis
             claim = {"evidence": "solver_claim", "evidence_detail": "HiGHS 1.12.0", "backend": "highs", "engine": "mip"}
             return [bracket(upper, upper, **claim)]
         case _:
-            return [bracket(upper, upper)]
+            return [bracket(upper, upper, evidence="reproved" if index % 2 else "replayed")]
 
 
 def replace_task(done: Completion, record: QueryRecord) -> Completion:

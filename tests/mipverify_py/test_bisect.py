@@ -20,7 +20,9 @@ from mipverify_py import (
     StopReason,
     Targets,
     Verdict,
+    Witness,
     _bisect,
+    _search,
     distance,
     verify,
 )
@@ -182,6 +184,57 @@ def test_a_verifier_that_contradicts_itself_is_found_out(monkeypatch: pytest.Mon
     assert [query.perturbation.radius for query in liar.asked] == pytest.approx([0.2, 0.3])
     assert result.stop_reason is StopReason.NUMERICAL and "claims" in result.stop_detail
     assert result.lower == 0.0 and result.upper is not None and 0.1 - 1e-9 <= result.upper < 0.2
+
+
+def test_a_claim_is_found_out_where_no_example_can_be_polished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The truth is 0.1; an example 0.3 away, then the claim that nothing lies within 0.15, then an example within."""
+    network = half_space(np.array([1.0, 3.0]), -2.4)
+
+    def nothing(*_: object) -> None:
+        return None
+
+    honest = distance(network, [0.5, 0.5])
+
+    def example(query: Query, radius: float) -> Result:
+        return replace(honest, witness=Witness(query, np.full(2, 0.5 + radius)))
+
+    class Liar:
+        asked = 0
+
+        def __call__(self, query: Query, options: Options) -> Result:
+            self.asked += 1
+            if self.asked == 1:  # anything in the domain
+                return example(query, 0.3)
+            if self.asked == 2:  # within 0.15, where there are examples
+                return replace(honest, verdict=Verdict.ROBUST, witness=None, evidence=Evidence.SOLVER_CLAIM)
+            return example(query, 0.1 + 1e-9)  # asked about 0.225, and refutes the claim of 0.15
+
+    monkeypatch.setattr(GradientAttack, "nearest", nothing)
+    monkeypatch.setattr(_search, "polish", nothing)
+    monkeypatch.setattr(_bisect, "verify", Liar())
+    result = distance(network, [0.5, 0.5], method="bisect")
+    assert result.stop_reason is StopReason.NUMERICAL and "claims" in result.stop_detail
+    assert result.lower == 0.0 and result.upper == pytest.approx(0.1)
+
+
+def test_an_example_that_is_not_nearer_ends_the_bisection(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = half_space(np.array([1.0, 3.0]), -2.4)
+
+    def outside(query: Query, options: Options) -> Result:
+        far = Witness(replace(query, perturbation=LinfBall(0.5)), np.full(2, 1.0))
+        return replace(verify(query, options), verdict=Verdict.ADVERSARIAL, witness=far)
+
+    monkeypatch.setattr(_bisect, "verify", outside)
+    result = distance(network, [0.5, 0.5], method="bisect", options=Options(time_limit=20))
+    assert result.stop_reason is StopReason.NUMERICAL and "not nearer" in result.stop_detail
+    assert result.lower == 0.0 and result.upper == pytest.approx(0.1)
+
+
+def test_ctrl_c_counts_where_the_step_had_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = Scripted(2, lambda answer: replace(answer, stop_reason=StopReason.INTERRUPTED))
+    monkeypatch.setattr(_bisect, "verify", scripted)
+    result = distance(dense_network(3), np.full(3, 0.4), method="bisect")
+    assert result.stop_reason is StopReason.INTERRUPTED and len(scripted.asked) == 2
 
 
 def test_time_runs_out() -> None:

@@ -111,6 +111,7 @@ class TestQuery:
             ({"label": -1}, "Label -1 is out of range"),
             ({"margin": float("nan")}, "margin is nan"),
             ({"domain": Bounds(np.zeros(2), np.ones(2))}, "domain has 2 entries"),
+            ({"domain": Bounds(np.zeros((3, 1)), np.ones((3, 1)))}, r"ends of shape \(3, 1\); Bounds.of"),
             ({"domain": Bounds(np.zeros(3), np.array([1.0, np.inf, 1.0]))}, "no finite bounds for entry 1"),
             ({"perturbation": Box.of(np.zeros(2), np.ones(2))}, "box has 2 entries"),
             ({"perturbation": Box.of(np.full(3, 2.0), np.full(3, 3.0))}, "outside the model's domain"),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from counter_attack.cli import _ground_truth, run
+from counter_attack.cli import _ground_truth, _ground_truth_report, run
+from counter_attack.cli._inputs import InputArguments, Opened
 from counter_attack.ground_truth import GroundTruth
 from mipverify_py import Targets, distance
+from onnx_models.errors import InputError
 from onnx_models.zoo import digits_test, load_zoo
+from tests.helpers.queries import line_classifier
 
 COMMAND = ["ground-truth", "zoo:digits_small_standard", "--dataset", "digits", "--quiet"]
 QUICK = [*COMMAND, "--index", "0", "--attacks", "deepfool", "--norms", "linf"]
@@ -88,6 +93,43 @@ def test_an_interruption_shows_what_is_done(
     assert len(pd.read_csv(out)) == 2
 
 
+def test_a_file_that_cannot_be_written_leaves_the_tables(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise InputError("the disk is full")
+
+    monkeypatch.setattr(_ground_truth_report, "save", full)
+    assert run([*QUICK, "--out", str(tmp_path / "points.csv")]) == 3
+    captured = capsys.readouterr()
+    assert "9 of 9 exact searches ended" in captured.out and "the disk is full" in captured.err
+
+
+def test_targets_that_no_input_reaches_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = ["--domain", str(tmp_path / "point.npz"), "--reaches", "--json"]
+    image = digits_test().images[0].ravel()
+    np.savez(tmp_path / "point.npz", lower=image, upper=image)
+    assert run([*QUICK, *tiny]) == 0
+    (summary,) = records(capsys)["ground-truth-summary"]
+    assert summary["without_example"] == summary["terminated"] == 9
+    assert run([*QUICK, *tiny[:-1]]) == 0
+    assert "9 of them: no input of the domain reaches the target" in capsys.readouterr().out
+
+
+def test_models_of_other_classes_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = InputArguments.open
+
+    def other(self: InputArguments) -> Opened:
+        opened = plain(self)
+        return replace(opened, network=line_classifier()) if "adversarial" in opened.model else opened
+
+    monkeypatch.setattr(InputArguments, "open", other)
+    assert run([*QUICK, "--against", "zoo:digits_small_adversarial"]) == 3
+    assert "have 10, 2 classes; only like can be compared" in capsys.readouterr().err
+
+
 def test_the_default_attacks_are_those_that_the_help_names() -> None:
     assert set(_ground_truth.DEFAULT_ATTACKS) == {"linf", "l1", "l2"}
 
@@ -102,6 +144,7 @@ def test_the_default_attacks_are_those_that_the_help_names() -> None:
         (["--engine", "cuts"], "knows only --norms linf"),
         (["--out", "points.txt"], "must end in .csv or .parquet"),
         (["--plot", "points.pdf"], "must end in .png"),
+        (["--label", "17"], "the model's classes are 0 to 9"),
         (["--against", "nowhere.onnx"], "nowhere.onnx"),
         (["--against", "zoo:digits_small_standard"], "Two models are called digits-small-standard"),
     ],

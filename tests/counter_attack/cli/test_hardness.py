@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from counter_attack import hardness
+from counter_attack import detection, hardness
 from counter_attack.cli import run
-from counter_attack.hardness import GrowthRow, random_formula, read_dimacs
+from counter_attack.hardness import ContradictionError, GrowthRow, random_formula, read_dimacs
+from mipverify_py import StopReason
+from onnx_models.errors import BackendCrashError
 from tests.counter_attack.hardness.formulas import NAMED, models
 
 
@@ -97,6 +100,65 @@ def test_ctrl_c_keeps_the_rows_before(
     assert run(["hardness", "growth", "--quiet", "--out", str(tmp_path / "rows.csv")]) == 130
     assert "1 of 40 formulas" in capsys.readouterr().out
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 2
+
+
+def test_growth_that_a_contradiction_ends_keeps_the_rows_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = GrowthRow(4, 17, 4.26, 0, 20, True, "assignment", 3, 0.1, True, 0.1, 0)
+
+    def ended(error: Exception) -> Callable[..., Iterator[GrowthRow]]:
+        def rows(*_: object, **__: object) -> Iterator[GrowthRow]:
+            yield row
+            raise error
+
+        return rows
+
+    for error, code in ((ContradictionError("one is wrong"), 5), (BackendCrashError("it died"), 3)):
+        monkeypatch.setattr(hardness, "growth", ended(error), raising=False)
+        assert run(["hardness", "growth", "--quiet", "--out", str(tmp_path / "rows.csv")]) == code
+        captured = capsys.readouterr()
+        assert "1 of 40 formulas" in captured.out and str(error) in captured.err
+        assert len((tmp_path / "rows.csv").read_text().splitlines()) == 2
+
+
+def test_the_engines_answer_is_shown_where_cp_sat_gives_none(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, code in ((KeyboardInterrupt(), 130), (BackendCrashError("it died"), 3)):
+
+        def fail(*_: object, error: BaseException = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(hardness, "solve_cp_sat", fail, raising=False)
+        assert run(["hardness", "solve", str(files / "unit.cnf"), "--cp-sat"]) == code
+        assert "unit.cnf: satisfiable" in capsys.readouterr().out
+
+
+def test_cp_sat_is_not_asked_after_ctrl_c(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = hardness.solve
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        found = plain(*given, **named)
+        return replace(found, result=replace(found.result, stop_reason=StopReason.INTERRUPTED))
+
+    monkeypatch.setattr(hardness, "solve", interrupted, raising=False)
+    monkeypatch.setattr(hardness, "solve_cp_sat", pytest.fail, raising=False)
+    assert run(["hardness", "solve", str(files / "unit.cnf"), "--cp-sat"]) == 130
+    assert "unit.cnf: satisfiable" in capsys.readouterr().out
+
+
+def test_ctrl_c_over_real_inputs_leaves_the_grid(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(detection, "largest_distance", interrupt)
+    assert run(["hardness", "fool", str(files / "all.cnf"), "--outer", "1", "--real"]) == 130
+    assert "the detector can be fooled" in capsys.readouterr().out
 
 
 def test_fool(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

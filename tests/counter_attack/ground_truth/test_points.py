@@ -227,6 +227,8 @@ def test_one_against_all_adds_the_largest_of_the_others(classes: int) -> None:
         (lambda: list(fab(Norm.LINF)(line_classifier(), [0.2])), "expected"),
         (lambda: list(fab(Norm.LINF)(line_classifier(), [[0.2]], [0, 1])), "1 whole numbers"),
         (lambda: list(fab(Norm.LINF)(line_classifier(), [[0.2]], [0.5])), "whole numbers"),
+        (lambda: list(fab(Norm.LINF)(line_classifier(), [[0.2]], [2])), "have 2; the model's classes are 0 to 1"),
+        (lambda: list(fab(Norm.LINF)(line_classifier(), [[0.2]], [-1])), "have -1; the model's"),
         (lambda: list(fab(Norm.LINF)(line_classifier(), [[0.2]], indices=[1, 2])), "2 indices"),
     ],
 )
@@ -237,4 +239,4 @@ def test_bad_arguments_are_named(call: Any, message: str) -> None:
 
 def test_points_know_what_they_have_in_common() -> None:
     (point,) = list(fab(Norm.LINF)(line_classifier(), [[0.2]]))
-    assert isinstance(point, Point) and point.key == (Norm.LINF, 0, 1) and point.is_exact
+    assert isinstance(point, Point) and point.key == (Norm.LINF, 0, 0, 1) and point.is_exact

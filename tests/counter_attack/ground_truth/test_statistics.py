@@ -76,6 +76,11 @@ def test_a_comparison_takes_what_both_networks_finished() -> None:
     assert (nothing.points, nothing.standard_mean, nothing.ratio, nothing.losses) == (0, None, None, ())
 
 
+def test_points_of_another_class_of_the_input_are_not_compared() -> None:
+    found = comparison([point(0, 0.2), point(0, 0.1, reference=2, network="hard")], "plain", "hard", Norm.LINF)
+    assert (found.points, found.worse) == (0, 0)
+
+
 def test_brackets_that_overlap_prove_neither() -> None:
     wide = [point(0, 0.2, lower=0.1), point(0, 0.15, lower=0.05, network="hard")]
     found = comparison(wide, "plain", "hard", Norm.LINF)

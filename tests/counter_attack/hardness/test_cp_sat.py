@@ -50,6 +50,13 @@ def test_a_process_that_fails(monkeypatch: pytest.MonkeyPatch, program: str) -> 
         solver.solve(Formula(1, ((1,),)))
 
 
+def test_a_process_that_died_before_it_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted(monkeypatch, "import sys; sys.exit('no such luck')") as solver:
+        solver._process.wait()
+        with pytest.raises(BackendCrashError, match="ended with exit code 1: no such luck"):
+            solver.solve(Formula(1, ((1,),)))
+
+
 def test_a_process_that_does_not_answer_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_cp_sat, "GRACE_SECONDS", 0.1)
     with scripted(monkeypatch, "input(); input()") as solver, pytest.raises(BackendCrashError, match="did not stop"):

@@ -88,6 +88,11 @@ def test_random_formulas_have_distinct_variables_and_fair_signs() -> None:
     assert 4200 < sum(v > 0 for v in literals) < 4800
 
 
+def test_a_random_formula_of_endless_length_is_refused() -> None:
+    with pytest.raises(InputError, match="at most 1,000,000 are drawn"):
+        random_formula(5, 10**12)
+
+
 @pytest.mark.parametrize("wrong", [{"variables": 2}, {"clauses": -1}, {"literals": 0}, {"seed": -1}])
 def test_a_random_formula_checks_its_numbers(wrong: dict[str, int]) -> None:
     arguments = {"variables": 5, "clauses": 4, **wrong}

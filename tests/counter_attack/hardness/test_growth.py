@@ -101,6 +101,8 @@ def test_a_contradiction_is_an_error(solver: type[Scripted]) -> None:
     [
         ({"variables": []}, "at least one is needed"),
         ({"variables": [2]}, "none below 3"),
+        ({"variables": [4, 4]}, "named twice"),
+        ({"variables": [4], "ratios": [2.0, 3.0, 2.0]}, "named twice"),
         ({"variables": [4], "ratios": [math.inf]}, "finite"),
         ({"variables": [4], "ratios": []}, "at least one is needed"),
         ({"variables": [4], "formulas": 0}, "at least one formula"),

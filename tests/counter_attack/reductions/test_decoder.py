@@ -189,3 +189,10 @@ def test_arguments_that_do_not_fit_are_refused(arguments: dict, message: str) ->
 def test_a_threshold_is_a_number(level: float) -> None:
     with pytest.raises(InputError, match="threshold"):
         threshold_detector(line_classifier(), level)
+
+
+@pytest.mark.parametrize("reject", [-2, 3])
+def test_an_attack_needs_an_output_for_rejection_that_exists(reject: int) -> None:
+    h = classifier_from_detector(two_sides(), 0.1, attack=make_attack("fgsm"), reject=reject)
+    with pytest.raises(InputError, match="0 to 2"):
+        h([[0.5]])

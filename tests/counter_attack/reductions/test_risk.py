@@ -20,7 +20,7 @@ from counter_attack.reductions import (
     robust_risk,
     threshold_detector,
 )
-from mipverify_py import adversarial_accuracy
+from mipverify_py import StopReason, adversarial_accuracy
 from onnx_models.errors import InputError
 from onnx_models.zoo import digits_test, load_zoo
 from tests.counter_attack.reductions.limits import stop_searches
@@ -125,6 +125,15 @@ def test_ctrl_c_leaves_inputs_open() -> None:
 
     found = detection_risk(threshold_detector(line_classifier(), -1.0), [[0.1], [0.2]], [0, 0], 0.01, progress=stop)
     assert found.fooled == (False, None) and found.stopped == ("", "interrupted")
+
+
+def test_ctrl_c_in_a_search_for_a_mistake_of_the_classifier_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine takes the signal and only says so: what asks next must not go on as if nothing had been."""
+    g = threshold_detector(line_classifier(), -1.0)
+    known = detection_risk(g, [[0.3]], [1], 0.25)
+    stop_searches(monkeypatch, only=1, reason=StopReason.INTERRUPTED)
+    with pytest.raises(KeyboardInterrupt):
+        decoder_risk(classifier_from_detector(g, 0.25), [1], [[0.3]], known)
 
 
 def test_arguments_that_do_not_fit_are_refused() -> None:

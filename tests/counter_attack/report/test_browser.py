@@ -13,6 +13,7 @@ import pytest
 
 from counter_attack.pool import quality
 from counter_attack.ug100 import f1_curve
+from mipverify_py import Evidence
 from mipverify_py.campaigns import Campaign
 from tests.helpers.reports import CONFIGURATIONS, HOSTILE, Watched
 
@@ -132,6 +133,8 @@ def test_names_stay_text(page: Any, page_file: Path) -> None:
         ("#?state=open", lambda t: t["state"] == "open"),
         ("#?state=open&state=failed", lambda t: t["state"].isin(["open", "failed"])),
         ("#?evidence=solver_claim", lambda t: t["evidence"] == "solver_claim"),
+        ("#?evidence=replayed", lambda t: t["evidence"] == "replayed"),
+        ("#?evidence=reproved", lambda t: t["evidence"] == "reproved"),
         ("#?kind=verify&verdict=robust", lambda t: (t["kind"] == "verify") & (t["verdict"] == "robust")),
         ("#?label=2&configuration=A_standard", lambda t: (t["label"] == 2) & (t["configuration"] == "A_standard")),
         ("#?low=0.1&high=0.2", lambda t: t["upper"].between(0.1, 0.2)),
@@ -364,3 +367,13 @@ def test_nothing_leaves_the_page(browser: Any, page_file: Path) -> None:
     assert len(watched.complaints) >= 3
     assert page.locator("[data-title*=Share]").count() == 0
     page.close()
+
+
+def test_each_level_of_evidence_has_its_own_mark(page: Any, table: pd.DataFrame) -> None:
+    marks = {}
+    for level in Evidence:
+        assert (table["evidence"] == level.value).any()
+        _visit(page, f"#?evidence={level.value}")
+        badge = page.locator(f"{ROWS} .is-{level.value}").first
+        marks[level] = badge.evaluate("node => getComputedStyle(node, '::before').content")
+    assert len({*marks.values()} - {"none", "normal"}) == len(Evidence)
