@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from counter_attack._classifier import Classifier
 from counter_attack.attacks._contract import Attack, AttackResult, AttackStop, Budget
 from counter_attack.attacks._epsilon import ROUNDING
-from counter_attack.attacks._problem import AttackProblem
+from counter_attack.attacks._problem import AttackProblem, SpentError
 from mipverify_py import Norm
 from onnx_models import Array, ReluNetwork
 from onnx_models.errors import InputError
@@ -35,6 +36,7 @@ class Subject:
         norm: how perturbations are measured.
         domain: the least and the largest valid input, each of shape (n,).
         seed: of all randomness.
+        deadline: value of `time.monotonic()` at which the work on these inputs ends; None: no limit.
     """
 
     classifier: Classifier
@@ -44,6 +46,7 @@ class Subject:
     norm: Norm
     domain: tuple[Array, Array]
     seed: int
+    deadline: float | None = None
 
     @classmethod
     def of(
@@ -101,11 +104,31 @@ class Subject:
         """The inputs as attacks see them."""
         return AttackProblem(self.classifier, self.x, self.label, domain=self.domain, norm=self.norm, seed=self.seed)
 
-    def attacked(self, attack: Attack, *, budget: Budget | None = None) -> AttackResult:
-        """What the attack finds, in the attack's own norm; Ctrl-C goes on as KeyboardInterrupt."""
+    def left(self) -> Budget | None:
+        """The time left until the deadline; None without one.
+
+        Raises:
+            SpentError: there is none left.
+        """
+        if self.deadline is None:
+            return None
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise SpentError("time")
+        return Budget(seconds=seconds)
+
+    def attacked(self, attack: Attack) -> AttackResult:
+        """What the attack finds, in the attack's own norm; Ctrl-C goes on as KeyboardInterrupt.
+
+        Raises:
+            SpentError: the deadline came first; what half an attack finds says nothing about the model.
+        """
+        budget = self.left()
         found = attack(self.classifier, self.x, self.label, domain=self.domain, seed=self.seed, budget=budget)
         if found.stop_reason is AttackStop.INTERRUPTED:
             raise KeyboardInterrupt
+        if found.stop_reason is AttackStop.TIME and budget is not None:
+            raise SpentError("time")
         return found
 
     def within(self, result: AttackResult, eps: float) -> NDArray[np.bool_]:

@@ -101,10 +101,13 @@ class DiagnoseArguments(SubjectArguments):
         if self.eps is None:
             raise typer.TyperException("--eps is missing: the radius at which the model is said to be robust.")
         check_place("--plot", self.plot, ".png")
+        from counter_attack.attacks._problem import SpentError
         from counter_attack.cli._diagnose_report import Outcome, write
-        from counter_attack.cli._tables import ProgressLine
+        from counter_attack.cli._tables import ProgressLine, make_folder
         from counter_attack.diagnostics import draw_curves
 
+        if self.out is not None:
+            make_folder(Path(self.out))
         line = ProgressLine(quiet=self.quiet)
         opened = self.open()
         subject = self.subject(opened, opened.classifier(self.device))
@@ -113,9 +116,11 @@ class DiagnoseArguments(SubjectArguments):
             self._fill(outcome, line.show)
         except KeyboardInterrupt:
             outcome.interrupted = True
+        except SpentError:
+            outcome.late = True
         line.clear()
         write(outcome, as_json=self.json, folder=None if self.out is None else Path(self.out))
-        if self.plot is not None and outcome.curves:
+        if self.plot is not None and (outcome.curves or outcome.exact_curve is not None):
             title = f"Fooling ratio, {len(subject)} inputs"
             draw_curves(outcome.curves, outcome.exact_curve, self.plot, title=title)
         return self._exit_code(outcome)
@@ -134,13 +139,14 @@ class DiagnoseArguments(SubjectArguments):
         if self.exact:
             show(f"exact distances of {len(subject)} inputs")
             outcome.exact = self.searched(subject)
+        radii = [2 * self.eps * (k + 1) / POINTS for k in range(POINTS)]
+        if outcome.exact is not None:
+            outcome.exact_curve = exact_curve(outcome.exact, radii)
+            outcome.measures = measures(subject, {}, outcome.exact)
         if outcome.exact is not None and outcome.exact.stop_reason is AttackStop.INTERRUPTED:
             raise KeyboardInterrupt
         for finding in diagnose(subject, plan, outcome.exact, tell=show):
             outcome.findings.append(finding)
-        radii = [2 * self.eps * (k + 1) / POINTS for k in range(POINTS)]
-        if outcome.exact is not None:
-            outcome.exact_curve = exact_curve(outcome.exact, radii)
         found: dict[str, Any] = {}
         for name, attack in named.items():
             show(f"curve of {name}")
@@ -154,7 +160,7 @@ class DiagnoseArguments(SubjectArguments):
             return ExitCode.INTERRUPTED
         if any(finding.warns for finding in outcome.findings):
             return ExitCode.ADVERSARIAL
-        settled = outcome.exact is None or bool(outcome.exact.exact.all())
+        settled = not outcome.late and (outcome.exact is None or bool(outcome.exact.exact.all()))
         return ExitCode.ANSWERED if settled else ExitCode.UNKNOWN
 
 

@@ -28,6 +28,7 @@ class Outcome:
         findings, curves, measures: as they come.
         exact, exact_curve: None without exact distances.
         interrupted: whether Ctrl-C ended the work.
+        late: whether its time limit did.
     """
 
     opened: Opened
@@ -39,6 +40,7 @@ class Outcome:
     exact: ExactResult | None = None
     exact_curve: ExactCurve | None = None
     interrupted: bool = False
+    late: bool = False
 
     @property
     def warnings(self) -> int:
@@ -55,7 +57,7 @@ def write(outcome: Outcome, *, as_json: bool, folder: Path | None) -> None:
         out.flush()
     writer = TableWriter(as_json=as_json, folder=folder)
     writer.add(_checks(outcome))
-    if outcome.curves:
+    if outcome.curves or outcome.exact_curve is not None:
         writer.add(_curves(outcome))
     if outcome.measures:
         writer.add(_measures(outcome))
@@ -81,6 +83,7 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "warnings": [finding.name for finding in outcome.findings if finding.warns],
         "open": None if outcome.exact is None else _open(outcome),
         "interrupted": outcome.interrupted,
+        "time_used_up": outcome.late,
     }
 
 
@@ -93,6 +96,8 @@ def _sentences(outcome: Outcome) -> list[str]:
         texts.append(f"{_open(outcome)} of {len(outcome.subject)} exact distances are not closed: a limit was reached")
     if outcome.interrupted:
         texts.append("interrupted: what was done by then is shown")
+    if outcome.late:
+        texts.append("the time was used up: what was done by then is shown")
     return texts
 
 
@@ -127,7 +132,8 @@ def _checks(outcome: Outcome) -> Table:
 
 def _curves(outcome: Outcome) -> Table:
     columns = [Column("eps", "eps", "distance")]
-    rows: list[dict[str, Any]] = [{"eps": float(eps)} for eps in outcome.curves[0].eps]
+    radii = (outcome.exact_curve or outcome.curves[0]).eps
+    rows: list[dict[str, Any]] = [{"eps": float(eps)} for eps in radii]
     for curve in outcome.curves:
         columns += [
             Column(curve.name, f"{curve.name}\n%", "percent"),

@@ -4,6 +4,7 @@ Importing this module loads neither numpy nor torch.
 """
 
 # No `from __future__ import annotations` here: typer reads the annotations of these classes as objects.
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,15 @@ Timeout = Annotated[
         help="Stop each exact search after this time; its bracket stays open. Default: no limit.",
     ),
 ]
+Seconds = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        parser=_parse.number("a number of seconds above 0", lambda v: v > 0),
+        rich_help_panel=options.OUTPUT,
+        help="End all work after this time, with what is done by then. Default: no limit.",
+    ),
+]
 Train = Annotated[
     Indices | None,
     typer.Option(
@@ -57,6 +67,7 @@ class SubjectArguments(InputArguments):
     seed: options.Seed = 0
     exact: Exact = False
     timeout: Timeout = None
+    seconds: Seconds = None
     json: options.Json = False
     quiet: options.Quiet = False
 
@@ -70,9 +81,10 @@ class SubjectArguments(InputArguments):
         from counter_attack._subject import Subject
         from mipverify_py import Norm
 
-        return Subject.of(
+        made = Subject.of(
             classifier, opened.x, opened.labels, norm=Norm(self.norm), domain=opened.domain, seed=self.seed
         )
+        return made if self.seconds is None else replace(made, deadline=time.monotonic() + self.seconds)
 
     def others(self, train: Indices | None, opened: "Opened") -> "Opened":
         """The images of --train, with the same model.
@@ -92,14 +104,20 @@ class SubjectArguments(InputArguments):
         return others
 
     def searched(self, subject: "Subject") -> "ExactResult | None":
-        """Brackets of the exact distances of a subject's inputs, those known by a Ctrl-C; None without --exact."""
+        """Brackets of exact distances, those known by a limit or a Ctrl-C; None without --exact.
+
+        Raises:
+            SpentError: the subject's deadline is over.
+        """
         if not self.exact:
             return None
         from counter_attack.detection import ExactAttack
         from mipverify_py import Options
 
         attack = ExactAttack(subject.norm, Options(time_limit=self.timeout, device=self.device))
-        return attack(subject.classifier, subject.x, subject.label, domain=subject.domain, seed=self.seed)
+        return attack(
+            subject.classifier, subject.x, subject.label, domain=subject.domain, seed=self.seed, budget=subject.left()
+        )
 
 
 def heading(opened: "Opened", subject: "Subject") -> str:

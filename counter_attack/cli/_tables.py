@@ -40,10 +40,7 @@ class TableWriter:
         width = None if sys.stdout.isatty() else _NO_TERMINAL
         self._console = Console(file=sys.stdout, highlight=False, width=width)
         if folder is not None:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InputError(f"--csv {folder}: cannot be made ({error.strerror or error}).") from error
+            make_folder(folder)
 
     def add(self, table: Table, *, rows: int | None = None, kind: str = "table") -> None:
         """Writes one table.
@@ -77,6 +74,18 @@ class TableWriter:
             path.write_text(table.csv(), "utf-8")
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error}).") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder that tables are saved in; commands that take long call it before their work.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be made ({error.strerror or error}).") from error
 
 
 def _drawn(table: Table, rows: int | None) -> RichTable:

@@ -1,6 +1,7 @@
 """`counter-attack transfer`: black-box attacks by substitutes, single ones and ensembles."""
 
 # No `from __future__ import annotations` here: typer reads the annotations of this class as objects.
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -95,6 +96,7 @@ class TransferArguments(SubjectArguments):
             raise typer.TyperException("--models names what examples are made on, so nothing is trained on --train.")
         radii = radii_of(self.eps)
         from counter_attack.attacks import AttackStop
+        from counter_attack.attacks._problem import SpentError
         from counter_attack.cli._tables import ProgressLine
 
         line = ProgressLine(quiet=self.quiet)
@@ -102,7 +104,7 @@ class TransferArguments(SubjectArguments):
         classifier = opened.classifier(self.device)
         subject = self.subject(opened, classifier)
         learned = None if self.models is not None else self.subject(self.others(self.train, opened), classifier)
-        report, interrupted, exact = _Report(opened, subject, radii), False, None
+        report, interrupted, late, exact = _Report(opened, subject, radii), False, False, None
         try:
             for name, source, asked in self._sources(learned, subject, line.show):
                 report.add(name, source, asked, self.steps)
@@ -114,15 +116,19 @@ class TransferArguments(SubjectArguments):
             interrupted = exact is not None and exact.stop_reason is AttackStop.INTERRUPTED
         except KeyboardInterrupt:
             interrupted = True
+        except SpentError:
+            late = True
         line.clear()
         if exact is not None:
             report.add_exact(exact)
         if self.save is not None:
             report.save(self.save)
-        report.write(as_json=self.json, interrupted=interrupted)
+        ended = "Interrupted" if interrupted else "The time was used up" if late else None
+        report.write(as_json=self.json, ended=ended)
         if interrupted:
             return ExitCode.INTERRUPTED
-        return ExitCode.ANSWERED if exact is None or bool(exact.exact.all()) else ExitCode.UNKNOWN
+        settled = not late and (exact is None or bool(exact.exact.all()))
+        return ExitCode.ANSWERED if settled else ExitCode.UNKNOWN
 
     def _sources(
         self, learned: "Subject | None", subject: "Subject", show: "Callable[[str], None]"
@@ -135,7 +141,13 @@ class TransferArguments(SubjectArguments):
         if learned is None:
             assert self.models is not None
             for name in self.models.values:
-                yield name, Classifier.of(load_model(name), device=self.device), None
+                source = Classifier.of(load_model(name), device=self.device)
+                takes, given = math.prod(source.shape), subject.x.shape[1]
+                if takes != given:
+                    raise typer.TyperException(
+                        f"{name} takes {takes} entries, the inputs have {given}; name models for these."
+                    )
+                yield name, source, None
             return
         classes = int(subject.problem().is_target.shape[1])
         for number in range(self.substitutes):
@@ -167,6 +179,7 @@ class _Report:
             self._sources.append(source)
         agrees = 100 * float((oracle_of(source)(self.subject.x) == self.subject.label).mean())
         for eps in self.radii:
+            self.subject.left()  # raises SpentError after the deadline
             found = transfer(self.subject, name, source, eps, steps=steps)
             self._points[f"{name}, {eps:g}"] = found.points
             self._rows.append(
@@ -216,8 +229,8 @@ class _Report:
         )
         write_whole(Path(path), stream.getvalue())
 
-    def write(self, *, as_json: bool, interrupted: bool) -> None:
-        """Shows the table."""
+    def write(self, *, as_json: bool, ended: str | None) -> None:
+        """Shows the table; `ended` is what cut it short."""
         from counter_attack.cli._subjects import heading, share_columns
         from counter_attack.cli._tables import TableWriter
         from counter_attack.ug100 import Column, Table
@@ -235,7 +248,7 @@ class _Report:
                 *share_columns(),
             ),
             rows=tuple(self._rows),
-            note="Interrupted: what was done by then." if interrupted else "",
+            note="" if ended is None else f"{ended}: what was done by then.",
         )
         if not as_json:
             out = Output()

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: typer reads the annotations of this class as objects.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -149,7 +150,7 @@ class UnifiedArguments(InputArguments):
             metavar="SECONDS",
             parser=_parse.number("a number of seconds above 0", lambda v: v > 0),
             rich_help_panel=_TRUTH,
-            help="Stop each exact search after this time. Default: no limit.",
+            help="Stop each exact search, or the steps that change outputs, after this time. Default: no limit.",
         ),
     ] = None
     save: Annotated[
@@ -171,11 +172,15 @@ class UnifiedArguments(InputArguments):
         """Attacks batch by batch, shows and saves each as it comes; returns the exit code."""
         self.check_inputs()
         check_place("--save", self.save, ".npz")
+        from counter_attack.cli._tables import ProgressLine, make_folder
+
+        if self.out is not None:
+            make_folder(Path(self.out))
         if self._is_regression:
             return self._regression()
+        if self.timeout is not None and not self.exact:
+            raise typer.TyperException("--timeout limits exact searches, and there are none; add --exact.")
         named = self._named()
-        from counter_attack.cli._tables import ProgressLine
-
         line = ProgressLine(quiet=self.quiet)
         return self._attack(self.open(), named, line.show, line.clear)
 
@@ -276,6 +281,7 @@ class UnifiedArguments(InputArguments):
 
     def _regression(self) -> int:
         """Shows how far the outputs can be moved; success is not a question here."""
+        from counter_attack.attacks import AttackStop
         from counter_attack.cli._unified_report import show_changes
 
         if self.eps is None:
@@ -290,13 +296,14 @@ class UnifiedArguments(InputArguments):
                 ("--step-size", self.step_size),
                 ("--targets", self.targets),
                 ("--exact", self.exact),
+                (f"--preset {','.join(self._presets)}", self.preset is not None and self._presets != ("regression",)),
             )
             if value
         ]
         if unused:
             raise typer.TyperException(f"{unused[0]} has no meaning for a change of outputs; leave it out.")
-        show_changes(self, self.open(), iterations=self.iterations or int(PRESETS["regression"]["steps"]))
-        return ExitCode.ANSWERED
+        stop = show_changes(self, self.open(), iterations=self.iterations or int(PRESETS["regression"]["steps"]))
+        return ExitCode.INTERRUPTED if stop is AttackStop.INTERRUPTED else ExitCode.ANSWERED
 
 
 app = new_app()

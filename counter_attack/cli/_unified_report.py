@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from counter_attack.attacks import AttackResult
+from counter_attack.attacks import AttackResult, AttackStop
 from counter_attack.cli._inputs import Opened
 from counter_attack.cli._pool_run import Batch
 from counter_attack.cli._tables import TableWriter
@@ -76,8 +76,8 @@ def _joined(parts: list[AttackResult]) -> AttackResult:
     return AttackResult(attack=first.attack, norm=first.norm, seconds=seconds, stop_reason=first.stop_reason, **arrays)
 
 
-def show_changes(arguments: UnifiedArguments, opened: Opened, *, iterations: int) -> None:
-    """Shows, and saves if asked to, how far the outputs of each input can be moved."""
+def show_changes(arguments: UnifiedArguments, opened: Opened, *, iterations: int) -> AttackStop:
+    """Shows, and saves if asked to, how far the outputs of each input can be moved; returns why the steps ended."""
     assert arguments.eps is not None
     q = Norm(arguments.output_norm or "l2")
     found = change_outputs(
@@ -87,6 +87,7 @@ def show_changes(arguments: UnifiedArguments, opened: Opened, *, iterations: int
         norms=(Norm(arguments.norm), q),
         steps=iterations,
         domain=opened.domain,
+        seconds=arguments.timeout,
     )
     if arguments.save is not None:
         stream = io.BytesIO()
@@ -103,7 +104,7 @@ def show_changes(arguments: UnifiedArguments, opened: Opened, *, iterations: int
         write_whole(Path(arguments.save), stream.getvalue())
     what = "is its maximum" if found.solved else "is a lower bound on its maximum"
     rows = [
-        {"index": index, "change": float(c), "linearised": float(p), "size": float(s)}
+        {"index": index, "change": float(c), "linearised": None if np.isnan(p) else float(p), "size": float(s)}
         for index, c, p, s in zip(opened.indices, found.change, found.linearised, found.size, strict=True)
     ]
     writer = TableWriter(as_json=arguments.json, folder=None if arguments.out is None else Path(arguments.out))
@@ -118,6 +119,14 @@ def show_changes(arguments: UnifiedArguments, opened: Opened, *, iterations: int
                 Column("size", "size", "precise"),
             ),
             rows=tuple(rows),
-            note=f"change: reached, so at most the largest; linearised at x: this {what}, whatever the domain",
+            note=f"change: reached, so at most the largest; linearised at x: this {what}, whatever the domain"
+            + _STOPPED.get(found.stop, ""),
         )
     )
+    return found.stop
+
+
+_STOPPED = {
+    AttackStop.TIME: "; the time was used up: these are the changes by then",
+    AttackStop.INTERRUPTED: "; interrupted: these are the changes by then",
+}

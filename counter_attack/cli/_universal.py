@@ -1,6 +1,7 @@
 """`counter-attack universal`: one perturbation for all inputs, and what it does to inputs it was not made for."""
 
 # No `from __future__ import annotations` here: typer reads the annotations of this class as objects.
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -111,6 +112,7 @@ class UniversalArguments(SubjectArguments):
         check_place("--save", self.save, ".npz")
         check_place("--plot", self.plot, ".png")
         from counter_attack.attacks import AttackStop
+        from counter_attack.attacks._problem import SpentError
         from counter_attack.cli._tables import ProgressLine
         from counter_attack.universal import draw_universal
 
@@ -128,19 +130,21 @@ class UniversalArguments(SubjectArguments):
         exact = None
         if found.stop is not AttackStop.INTERRUPTED:
             line.show(f"exact distances of {len(held_out)} inputs" if self.exact else "counting")
-            exact = self.searched(held_out)
+            with suppress(SpentError):
+                exact = self.searched(held_out)
         line.clear()
         self._report(opened, (fitted, held_out), found, exact)
         stops = {found.stop} | ({exact.stop_reason} if exact is not None else set())
         if AttackStop.INTERRUPTED in stops:
             return ExitCode.INTERRUPTED
-        return ExitCode.ANSWERED if exact is None or bool(exact.exact.all()) else ExitCode.UNKNOWN
+        settled = not self.exact if exact is None else bool(exact.exact.all())
+        return ExitCode.ANSWERED if settled else ExitCode.UNKNOWN
 
     def _made(self, fitted: "Subject", eps: float, show: "Callable[[str], None]") -> "UniversalPerturbation":
         from counter_attack.universal import by_projection, by_singular_vector, singular_vector
 
         if self.method == "projection":
-            return by_projection(fitted, eps, share=self.share, passes=self.passes, tell=show)
+            return by_projection(fitted, eps, share=self.share, passes=self.passes, seconds=self.seconds, tell=show)
         show(f"singular vectors of layer {self.layer}")
         return by_singular_vector(fitted, eps, singular_vector(fitted, layer=self.layer, q=self.q))
 

@@ -114,7 +114,7 @@ def diagnose(
         subject: the model and inputs that it gets right.
         plan: what to run.
         exact: brackets of the exact distances of all inputs, from `ExactAttack`; also takes inputs that are proved to
-            have no example at all out of check 3.
+            have no example at all out of checks 3 and 5.
         tell: told what is being done.
 
     Raises:
@@ -162,6 +162,11 @@ class _Checks:
             self._runs[eps] = self.subject.within(found, eps)
         return self._runs[eps]
 
+    @property
+    def _attackable(self) -> NDArray[np.bool_]:
+        """Inputs that are not proved to have no example at all."""
+        return np.ones(len(self.subject), dtype=bool) if self.exact is None else np.isfinite(self.exact.lower)
+
     def one_step(self) -> Finding:
         eps = self.plan.eps
         once = self.subject.within(self.subject.attacked(FGSM(norm=self.subject.norm, eps=eps)), eps)
@@ -195,7 +200,7 @@ class _Checks:
         return Finding(name, asks, warns, "; ".join(texts), numbers)
 
     def unbounded(self) -> Finding:
-        counts = np.ones(len(self.subject), dtype=bool) if self.exact is None else np.isfinite(self.exact.lower)
+        counts = self._attackable
         left = counts & ~self.fooled(self.subject.width)
         none = int((~counts).sum())
         proof = f"; {none} are proved to have no example" if none else ""
@@ -233,7 +238,7 @@ class _Checks:
         for small, large in pairwise(runs):
             a, b = int((small & ~large).sum()), int((large & ~small).sum())
             falls.append(a > b and sign_test(a, b) <= SIGNIFICANCE)
-        flat = counts[-1] <= counts[0] < len(self.subject)
+        flat = counts[-1] <= counts[0] < int(self._attackable.sum())
         shown = ", ".join(f"{count} at {eps:g}" for count, eps in zip(counts, radii, strict=True))
         return Finding(
             "growth",

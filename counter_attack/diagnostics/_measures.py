@@ -34,7 +34,7 @@ class Measures:
         found: inputs with an example.
         of: all inputs N.
         mean: mean distance over those found.
-        rho1: mean of |eta|_p / |x|_p over those found.
+        rho1: mean of |eta|_p / |x|_p over those found with x other than 0.
         exact_mean, exact_rho1: the exact ones over the same inputs; (None, None) without exact distances.
         rho2: the least eps at which each of `SHARES` of all N inputs are fooled; None where never.
     """
@@ -89,12 +89,12 @@ def measures(
         results: what each attack, in the subject's norm, found for all of them.
         exact: brackets of all of them; None: not known.
     """
-    rows = []
+    rows, scaled = [], sizes(subject.x, subject.norm) > 0  # without |x| there is no ratio to it
     for name, result in results.items():
         good = result.success
         distance = np.where(good, result.distance, np.inf)
         value = None if not good.any() else float(result.distance[good].mean())
-        ratio = rho1(result.distance[good], subject.x[good], subject)
+        ratio = rho1(result.distance[good & scaled], subject.x[good & scaled], subject)
         quantiles = tuple(rho2(distance, share) for share in SHARES)
         rows.append(
             Measures(
@@ -104,7 +104,7 @@ def measures(
                 mean=(value, value),
                 rho1=(ratio, ratio),
                 exact_mean=_mean(exact, good),
-                exact_rho1=_ratio(exact, good, subject),
+                exact_rho1=_ratio(exact, good & scaled, subject),
                 rho2=tuple((eps, eps) for eps in quantiles),
             )
         )
@@ -116,9 +116,9 @@ def measures(
                 found=int(there.sum()),
                 of=len(subject),
                 mean=_mean(exact, there),
-                rho1=_ratio(exact, there, subject),
+                rho1=_ratio(exact, there & scaled, subject),
                 exact_mean=_mean(exact, there),
-                exact_rho1=_ratio(exact, there, subject),
+                exact_rho1=_ratio(exact, there & scaled, subject),
                 rho2=tuple((rho2(exact.lower, share), rho2(exact.upper, share)) for share in SHARES),
             )
         )

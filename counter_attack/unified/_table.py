@@ -42,7 +42,8 @@ def robustness_rows(
         network: its name.
         x: the inputs, shape (N, n).
         results: what attacks in one norm found for them, by the names of the attacks.
-        exact: what the exact search found; only distances that it closed count.
+        exact: what the exact search found; only inputs count whose search it closed, so that its row may be about
+            fewer inputs.
         eps: see above; None: no such share.
 
     Raises:
@@ -60,7 +61,10 @@ def robustness_rows(
         both = known & found.success
         truth = float(exact.upper[both].sum())
         row["above"] = 100.0 * (float(found.distance[both].sum()) / truth - 1.0) if truth > 0 else None
-    truths = _measures(np.where(known, exact.upper, np.nan), size, eps)
+    closed = exact.exact
+    truths = _measures(np.where(exact.success, exact.upper, np.nan)[closed], size[closed], eps)
+    if not closed.all():
+        truths["all"] = None  # of nearly all inputs nothing can be said that leaves some out
     return [*rows, {"network": network, "attack": "exact", **truths, "open": int((~exact.exact).sum())}]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,8 @@ def singular_vector(
         subject: the inputs; the model has to be a network.
         layer: 1 is the value that the first ReLUs get, the next ones follow, the last is the logits.
         q: norm of J v, finite and >= 1.
-        starts: random vectors to start from, >= 1; the one that ends with the largest value counts.
+        starts: random vectors to start from, >= 1; the one that ends with the largest value counts. None but the first
+            starts after the subject's deadline.
         steps: of each start at most, >= 1.
 
     Raises:
@@ -87,6 +89,8 @@ def singular_vector(
     generator = torch.Generator().manual_seed(subject.seed)
     found: list[SingularVector] = []
     for _ in range(starts):
+        if found and subject.deadline is not None and time.monotonic() >= subject.deadline:
+            break
         start = torch.randn(1, subject.x.shape[1], generator=generator, dtype=torch.float64)
         found.append(_powers(jacobian, steepest(start, subject.norm).to(jacobian.device), subject.norm, q, steps))
     best = max(found, key=lambda one: one.value)

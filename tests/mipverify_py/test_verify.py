@@ -22,6 +22,7 @@ from mipverify_py import (
     verify,
 )
 from onnx_models import ReluNetwork
+from onnx_models.zoo import digits_test, load_zoo
 from tests.helpers.networks import networks
 from tests.helpers.oracles import largest_margin
 from tests.helpers.queries import (
@@ -36,6 +37,17 @@ from tests.helpers.queries import (
 
 seeds = st.integers(0, 2**32 - 1)
 ENGINES = ("auto", "cuts", "duals", "mip")
+
+
+@pytest.mark.parametrize("engine", ["cuts", "duals", "boxes"])
+def test_a_domain_in_float32_is_one_in_float64(engine: str) -> None:
+    """Torch refuses to mix the two: everything has to be float64 before it gets there."""
+    network = load_zoo("digits_small_standard")
+    x, ends = digits_test().images[1].reshape(-1), (np.zeros(64, np.float32), np.ones(64, np.float32))
+    query = Query(network, x, objective=Objective.WORST, domain=Bounds(*ends), perturbation=LinfBall(0.02))
+    same = Query(network, x, objective=Objective.WORST, perturbation=LinfBall(0.02))
+    ours, theirs = (verify(one, Options(engine=engine)) for one in (query, same))
+    assert query.box.lower.dtype == np.float64 and ours.upper == theirs.upper and ours.lower == theirs.lower
 
 
 @pytest.mark.parametrize("engine", ENGINES)

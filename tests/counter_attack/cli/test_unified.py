@@ -13,7 +13,7 @@ import pytest
 
 from counter_attack.attacks import AttackProblem
 from counter_attack.cli import run
-from counter_attack.unified import LinearisedAttack, change_outputs, preset_attack
+from counter_attack.unified import LinearisedAttack, _regression, change_outputs, preset_attack
 from mipverify_py import Norm, distance
 from onnx_models.zoo import digits_test, load_zoo
 
@@ -80,7 +80,9 @@ def test_exact_distances_that_are_not_known_are_counted(capsys: pytest.CaptureFi
     words = ["--index", "0:2", "--preset", "fgsm", "--exact", "--timeout", "0.000001", "--json", "-q"]
     assert run([*MODEL, *words]) == 2
     table = objects(capsys)[-1]
-    assert table["rows"][-1]["open"] == 2 and table["rows"][-1]["mean"] is None
+    last = table["rows"][-1]
+    assert last["open"] == 2 and last["mean"] is None
+    assert last["inputs"] == 0 and last["fooled"] is None  # not 0 %: nobody knows
     assert table["note"] == "2 exact distances are not known and do not count"
 
 
@@ -107,6 +109,21 @@ def test_changes_of_outputs(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     assert "is a lower bound on its maximum" in capsys.readouterr().out
 
 
+def test_changes_of_outputs_can_be_stopped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*MODEL, "--index", "0:2", "--preset", "regression", "--eps", "0.05", "--json", "-q"]
+    assert run([*words, "--timeout", "0.000001"]) == 0
+    (table,) = objects(capsys)
+    assert "time was used up" in table["note"] and all(row["change"] > 0 for row in table["rows"])
+
+    def interrupted(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_regression, "jacobian", interrupted)
+    assert run(words) == 130
+    (table,) = objects(capsys)
+    assert "interrupted" in table["note"] and [row["linearised"] for row in table["rows"]] == [None, None]
+
+
 def test_ctrl_c_keeps_what_is_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     plain = LinearisedAttack.run
 
@@ -130,10 +147,13 @@ def test_ctrl_c_keeps_what_is_there(capsys: pytest.CaptureFixture[str], monkeypa
         (["--problem", "minimum", "--step-size", "0.1"], "are for 'constrained'"),
         (["--preset", "regression"], "give --eps"),
         (["--preset", "regression", "--eps", "0.1", "--subsets", "2"], "--subsets has no meaning"),
+        (["--preset", "fgsm", "--objective", "output-change", "--eps", "0.1"], "--preset fgsm has no meaning"),
+        (["--preset", "fgsm", "--timeout", "1"], "add --exact"),
         (["--eps", "0"], "above 0"),
         (["--subsets", "0"], "at least 1"),
         (["--targets", "x"], "3 or 0,2,7"),
         (["--save", "found.csv"], "must end in .npz"),
+        (["--preset", "fgsm", "--out", "/dev/null/tables"], "the folder cannot be made"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:

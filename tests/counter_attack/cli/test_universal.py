@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from counter_attack.attacks import AttackProblem, DeepFool
+from counter_attack.attacks import FGSM, AttackProblem, DeepFool
 from counter_attack.cli import run
 from counter_attack.training._export import export
 from counter_attack.universal import UniversalPerturbation
@@ -86,6 +86,14 @@ def test_models_of_one_s_own_are_sources(capsys: pytest.CaptureFixture[str]) -> 
     assert rows[0]["queries"] is None
 
 
+def test_sources_take_the_same_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inputs, path = torch.rand(3, 4), tmp_path / "small.onnx"
+    path.write_bytes(export(torch.nn.Sequential(torch.nn.Linear(4, 2)), inputs, "small", "")[0])
+    assert run([*TRANSFER, "--models", str(path)]) == 3
+    errors = capsys.readouterr().err
+    assert "takes 4 entries, the inputs have 64" in errors and errors.count("\n") == 1
+
+
 def test_an_ordinary_model_is_fine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture, folder = tmp_path / "curves.png", tmp_path / "tables"
     words = ["--exact", "--curves", "fgsm,deepfool", "--plot", str(picture), "--out", str(folder)]
@@ -132,6 +140,30 @@ def test_text_and_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "0 of 5 checks warn" in out and "interrupted: what was done by then is shown" in out
 
 
+def test_exact_distances_outlive_a_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(FGSM, "prepare", interrupted)
+    assert run([*DIAGNOSE, "--index", "0:2", "--exact", "--json"]) == 130
+    _, curves, measured, summary = records(capsys)
+    network, data = load_zoo("digits_small_standard"), digits_test()
+    truth = [distance(network, data.images[k], label=int(data.labels[k])).upper for k in range(2)]
+    assert [row["name"] for row in measured["rows"]] == ["exact"] and summary["interrupted"]
+    assert measured["rows"][0]["mean_high"] == pytest.approx(np.mean(truth), rel=1e-6)
+    for row in curves["rows"]:
+        assert row["exact_low"] == row["exact_high"] == 50 * sum(d <= row["eps"] for d in truth)
+
+
+def test_a_time_limit_shows_what_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*DIAGNOSE, "--seconds", "0.000001"]) == 2
+    assert "0 of 0 checks warn\nthe time was used up" in capsys.readouterr().out
+    assert run([*TRANSFER, "--models", "zoo:digits_conv_standard", "--seconds", "0.000001"]) == 2
+    assert "The time was used up: what was done by then." in capsys.readouterr().out
+    assert run([*UNIVERSAL, "--seconds", "0.000001", "--exact"]) == 2
+    assert "its time was used up" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -146,6 +178,7 @@ def test_text_and_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["transfer", *MODEL, "--index", "0:2", "--train", "5:6", "--eps", "x"], "not a number"),
         (["diagnose", *MODEL, "--index", "0:2"], "--eps is missing"),
         ([*DIAGNOSE, "--curves", "nonsense"], "nonsense"),
+        ([*DIAGNOSE, "--out", "/dev/null/tables"], "the folder cannot be made"),
         ([*DIAGNOSE, "--attack", "fgsm"], "fgsm"),
     ],
 )

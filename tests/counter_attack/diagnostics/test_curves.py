@@ -45,6 +45,7 @@ def test_intervals_are_wilson_s(pair: tuple[int, int]) -> None:
     assert high == pytest.approx(min((middle + reach) / (1 + z**2 / n), 1.0), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_no_attack_fools_what_is_proved_to_be_safe() -> None:
     one = subject()
     exact = exact_curve(one.attacked(ExactAttack()), EPS)

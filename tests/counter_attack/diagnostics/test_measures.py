@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from counter_attack.attacks import FGSM, DeepFool
-from counter_attack.detection import ExactAttack
+from counter_attack.attacks import BIM, FGSM, DeepFool
+from counter_attack.attacks._problem import SpentError
+from counter_attack.detection import ExactAttack, ExactResult
 from counter_attack.diagnostics import Subject, measures, rho1, rho2
 from mipverify_py import Norm
 from onnx_models import DenseMap, NetworkBuilder
@@ -47,6 +51,7 @@ def test_rho2_without_enough_examples_is_none() -> None:
     assert rho2(d, 0.5) == 0.2 and rho2(d, 0.51) is None
 
 
+@pytest.mark.slow
 def test_exact_measures_are_below_those_of_attacks() -> None:
     data = digits_test()
     subject = Subject.of(load_zoo("digits_small_standard"), data.images[:8], data.labels[:8])
@@ -71,6 +76,29 @@ def test_failures_are_counted_and_not_averaged() -> None:
     (one,) = measures(subject, {"fgsm": subject.attacked(FGSM(eps=1e-6))})
     assert (one.found, one.of, one.mean, one.rho1) == (0, 5, (None, None), (None, None))
     assert one.rho2 == ((None, None), (None, None))
+
+
+def test_an_input_of_zeros_has_a_distance_and_no_ratio() -> None:
+    data = digits_test()
+    network, images = load_zoo("digits_small_standard"), data.images[:3].reshape(3, -1).astype(float)
+    both, plain = (Subject.of(network, x) for x in (np.concatenate([images, np.zeros((1, 64))]), images))
+    exact, alone = (subject.attacked(ExactAttack()) for subject in (both, plain))
+    assert isinstance(exact, ExactResult) and isinstance(alone, ExactResult)
+    fooled, last = measures(both, {"deepfool": both.attacked(DeepFool())}, exact)
+    (expected, _) = measures(plain, {"deepfool": plain.attacked(DeepFool())}, alone)
+    assert fooled.found == last.found == 4 and fooled.rho1 == pytest.approx(expected.rho1)
+    assert fooled.exact_rho1 == pytest.approx(expected.exact_rho1) and fooled.mean[0] != expected.mean[0]
+    (nothing,) = measures(both.only(np.array([3])), {"deepfool": both.only(np.array([3])).attacked(DeepFool())})
+    assert nothing.found == 1 and nothing.rho1 == (None, None)
+
+
+def test_after_the_deadline_no_attack_counts() -> None:
+    data = digits_test()
+    subject = Subject.of(load_zoo("digits_small_standard"), data.images[:3], data.labels[:3])
+    with pytest.raises(SpentError):
+        replace(subject, deadline=time.monotonic()).attacked(FGSM())
+    with pytest.raises(SpentError):  # far more steps than the time allows: what was found by then is no answer
+        replace(subject, deadline=time.monotonic() + 0.2).attacked(BIM(steps=10**7, step_size=1e-12, eps=1e-6))
 
 
 def test_what_cannot_be_is_refused() -> None:

@@ -31,6 +31,7 @@ def target(count: int = 20, norm: Norm = Norm.LINF) -> Subject:
     return Subject.of(load_zoo("digits_small_standard"), data.images[:count], data.labels[:count], norm=norm)
 
 
+@pytest.mark.slow
 def test_a_substitute_learns_a_rule_from_answers_alone() -> None:
     """It sees nothing but the oracle, is asked twice as often in every round, and answers new inputs as the rule."""
     rng, asked = np.random.default_rng(0), []
@@ -91,6 +92,7 @@ def test_one_step_is_fgsm() -> None:
     assert np.array_equal(subject.fooled(points), found.success)
 
 
+@pytest.mark.slow
 def test_counts_are_the_network_s_own_and_fooled_inputs_have_examples() -> None:
     network, subject = load_zoo("digits_small_standard"), target(10)
     source = Classifier.of(load_zoo("digits_conv_standard"))

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from bounds import Bounds, interval_bounds
-from counter_attack.unified import change_outputs
+from counter_attack.attacks import AttackStop
+from counter_attack.unified import _regression, change_outputs
+from counter_attack.unified._objectives import Linear
 from mipverify_py import Norm
 from onnx_models import DenseMap, NetworkBuilder
 from onnx_models.errors import InputError
@@ -64,7 +66,35 @@ def test_more_steps_and_torch_modules() -> None:
     np.testing.assert_allclose(found.change, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("arguments", [{"eps": 0.0}, {"eps": float("inf")}, {"eps": 0.1, "steps": 0}])
+def test_a_limit_and_ctrl_c_give_the_steps_done_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first step is always done; what a stopped search returns is what the same steps had reached before."""
+    network, x = load_zoo("digits_small_standard"), digits(3)
+    late = change_outputs(network, x, eps=0.1, steps=10, seconds=1e-9)
+    assert late.stop is AttackStop.TIME and np.all(late.change > 0) and np.all(late.size <= 0.01 * (1 + 1e-9))
+    plain, calls = _regression.jacobian, []
+
+    def third_is_interrupted(*arguments: Any) -> Linear:
+        calls.append(1)
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(_regression, "jacobian", third_is_interrupted)
+    stop_at = 3
+    two = change_outputs(network, x, eps=0.1, steps=10)
+    assert two.stop is AttackStop.INTERRUPTED and np.all(two.change > late.change)
+    own = network.forward_batch(x.reshape(3, -1))
+    np.testing.assert_allclose(two.change, size(network.forward_batch(two.points) - own, Norm.L2))
+    calls.clear()
+    stop_at = 1
+    none = change_outputs(network, x, eps=0.1, steps=10)
+    assert none.stop is AttackStop.INTERRUPTED and not none.change.any() and np.isnan(none.linearised).all()
+    np.testing.assert_array_equal(none.points, x.reshape(3, -1))
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"eps": 0.0}, {"eps": float("inf")}, {"eps": 0.1, "steps": 0}, {"eps": 0.1, "seconds": 0.0}]
+)
 def test_mistakes_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="a finite eps > 0 and at least 1 step"):
         change_outputs(load_zoo("digits_small_standard"), digits(1), **arguments)

@@ -16,6 +16,7 @@ from onnx_models.zoo import load_zoo
 from tests.helpers.attacks import digits
 
 
+@pytest.mark.slow
 def test_figures_are_what_they_are_called() -> None:
     network, x = load_zoo("digits_small_standard"), digits(8)
     labels = network.forward_batch(x).argmax(axis=1)

@@ -29,6 +29,7 @@ def test_noise_has_its_size(norm: Norm) -> None:
     assert size <= 0.7 and size == pytest.approx(0.7)
 
 
+@pytest.mark.slow
 def test_no_fooled_input_is_nearer_than_its_exact_distance() -> None:
     """What a universal perturbation fools has an example within its size; the exact search never says otherwise."""
     one, eps = subject(8), 0.2
