@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from bounds import RowChoices
-from mipverify_py.certificate._document import GRID, Network, Work, down
-from mipverify_py.certificate._rules import Ends, Region
+from mipverify_py.certificate._document import GRID, Work, down
+from mipverify_py.certificate._fast_network import FastNetwork
+from mipverify_py.certificate._fast_pieces import Ask, dyadic, is_below
+from mipverify_py.certificate._fast_region import FastRegion
+from mipverify_py.certificate._rules import Ends
 from mipverify_py.certificate._tree import NotProvedError, Tally
 from mipverify_py.proof import BoxTree
 from onnx_models import ReluNetwork
@@ -31,7 +34,7 @@ class BoxWriter:
     """
 
     network: ReluNetwork
-    exact: Network
+    exact: FastNetwork
     claim: tuple[int, Fraction]
     tree: BoxTree
     tally: Tally
@@ -91,7 +94,7 @@ class BoxWriter:
             return frozenset(), section
         if asked:
             listed = [[relu, list(range(self.network.nodes[relu].size))] for relu in sorted(self._choices.slopes)]
-            region = Region(self.exact, Work(2**60), box, listed)
+            region = FastRegion(self.exact, Work(2**60), box, listed)
             region.derive([])
             for position in asked:
                 tree = self._tree(region, position)
@@ -103,16 +106,14 @@ class BoxWriter:
                 section["units"] = listed
         return left, section
 
-    def _tree(self, region: Region, position: int) -> dict[str, Any] | None:
+    def _tree(self, region: FastRegion, position: int) -> dict[str, Any] | None:
         """One bound for a target, with whichever of its choices is below the margin."""
-        row = [0] * self.network.output_size
-        row[self.tree.targets[position]] += 1
-        row[self.claim[0]] -= 1
+        objective = {self.tree.targets[position]: 1, self.claim[0]: -1}
         for number in np.flatnonzero(self._choices.owners == position).tolist():
             slopes = [self._choices.slopes[relu][number] for relu in sorted(self._choices.slopes)]
             alpha = [None if np.isnan(a) else int(a) for a in np.concatenate([np.zeros(0), *slopes]).tolist()]
             choice = {"bits": 0, "alpha": alpha if any(a is not None for a in alpha) else [], "rho": [], "planes": []}
-            form = region.bound({len(self.network.nodes) - 1: (0, row)}, {}, region.choice(choice, []))
-            if region.top(form) < self.claim[1]:
+            (answer,) = region.answers(len(self.network.nodes) - 1, [Ask(objective, {}, region.chosen(choice, []))])
+            if is_below(region.top_of(answer), dyadic(self.claim[1])):
                 return {"planes": [], "nodes": [{"close": choice}]}
         return None

@@ -10,7 +10,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise, product
 from typing import Any, NamedTuple
@@ -42,14 +42,22 @@ class Rejected(Exception):  # noqa: N818 - a verdict, not an error of the progra
 
 def read(data: bytes) -> Any:
     """The document in a gzip file: JSON without floats, without double keys, and not too large."""
+    return parsed(unpacked(data), integer)
+
+
+def unpacked(data: bytes) -> str:
+    """The text in a gzip file."""
     unpacker = zlib.decompressobj(wbits=31)
     text = unpacker.decompress(data, MOST_BYTES)
     require(unpacker.eof and not unpacker.unused_data, "The file is cut off, too large, or goes on after its end.")
     lists, commas = text.count(b"[") + text.count(b"{"), text.count(b",")
     require(lists <= MOST_LISTS and commas <= MOST_COMMAS, "The file has too many entries.")
-    return json.loads(
-        str(text, "ascii"), object_pairs_hook=unique, parse_int=integer, parse_float=number, parse_constant=number
-    )
+    return str(text, "ascii")
+
+
+def parsed(text: str, parse_int: Callable[[str], int]) -> Any:
+    """The document in a text."""
+    return json.loads(text, object_pairs_hook=unique, parse_int=parse_int, parse_float=number, parse_constant=number)
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -165,7 +173,7 @@ class Network:
         require(digest == self.digest, "The network is not the one that its digest names.")
 
     def affine(self, index: int, parts: list[Any], size: Any, bias: Any) -> Affine:
-        """Node `index`, an affine map of earlier ones, with its floats made integers times one power of two."""
+        """Node `index`, an affine map of earlier ones."""
         self.sizes.append(whole(size, MOST_ENTRIES, 1))
         named = [fields(part, "from map") for part in parts]
         sources = tuple(whole(source, index) for source, _ in named)
@@ -173,13 +181,18 @@ class Network:
         maps = [self.rows(value, self.sizes[s], size) for s, (_, value) in zip(sources, named, strict=True)]
         offsets = array(bias, size)
         self.hash.update(struct.pack(f"<{size}d", *offsets))
-        ratios = {w: w.as_integer_ratio() for ws in (offsets, *(ws for rows in maps for _, ws in rows)) for w in ws}
+        return self.scaled(index, list(zip(sources, maps, strict=True)), offsets)
+
+    def scaled(self, index: int, parts: list[tuple[int, list[tuple[Any, Any]]]], offsets: Sequence[float]) -> Affine:
+        """Node `index`, its floats made integers times one power of two."""
+        ratios = {w: w.as_integer_ratio() for ws in (offsets, *(ws for _, rows in parts for _, ws in rows)) for w in ws}
         exponent = max(bottom.bit_length() - 1 for _, bottom in ratios.values())
         exact = {w: top << (exponent - bottom.bit_length() + 1) for w, (top, bottom) in ratios.items()}
         span = max(abs(w).bit_length() for w in exact.values())
         require(max(span, exponent) <= MOST_SPAN, f"The weights of node {index} span more than {MOST_SPAN} bits.")
-        scaled: list[list[Row]] = [[(columns, [exact[w] for w in ws]) for columns, ws in rows] for rows in maps]
-        return Affine(list(zip(sources, scaled, strict=True)), [exact[b] for b in offsets], exponent)
+        exactly: list[list[Row]] = [[(columns, [exact[w] for w in ws]) for columns, ws in rows] for _, rows in parts]
+        sources = [source for source, _ in parts]
+        return Affine(list(zip(sources, exactly, strict=True)), [exact[b] for b in offsets], exponent)
 
     def rows(self, value: Any, n: int, m: int) -> list[tuple[Any, Any]]:
         """The rows of a linear map from n to m numbers, weights as floats; the hash takes in the map."""
@@ -262,29 +275,38 @@ class Network:
         if (unit, named) in self.known:
             return self.known[unit, named]
         left: dict[int, tuple[int, dict[int, int]]] = {unit[0]: (0, {unit[1]: 1})}
-        found, b, common = dict[int, tuple[int, dict[int, int]]](), Fraction(0), 0
+        found, b, common, held = dict[int, tuple[int, dict[int, int]]](), 0, 0, 0
         while left:
             index = max(left)
             exponent, entries = left.pop(index)
-            node, common = self.nodes[index], max(common, exponent)
+            work.measured(list(entries.values()))
+            node = self.nodes[index]
             if not isinstance(node, Affine) or index in named:
                 found[index] = exponent, entries
                 continue
-            common = max(common, exponent := exponent + node.exponent)
+            exponent += node.exponent
             work.vector(len(entries), exponent)
+            if common < exponent:
+                common, b = exponent, b << (exponent - common)
             for i, c in entries.items():
-                b += Fraction(c * node.bias[i], 1 << exponent)
+                b += c * node.bias[i] << (common - exponent)
                 for source, rows in node.parts:
-                    work.spend(len(rows[i][0]), exponent)
                     finer, kept = left.get(source, (exponent, {}))
                     if finer < exponent:
+                        held += len(kept) * (exponent - finer)
                         finer, kept = exponent, {j: v << (exponent - finer) for j, v in kept.items()}
+                        work.measured(list(kept.values()))
+                    before, bits = len(kept), finer + c.bit_length()
+                    work.vector(len(rows[i][0]), bits)
                     for j, weight in zip(*rows[i], strict=True):
                         kept[j] = kept.get(j, 0) + (c * weight << (finer - exponent))
+                    held += (len(kept) - before) * bits
+                    require(held <= MOST_MEMORY, "Numbers become more than is allowed.")
                     left[source] = finer, kept
         w = {(p, j): c << (common - e) for p, (e, entries) in found.items() for j, c in entries.items()}
-        self.room -= len(w)
+        work.measured(list(w.values()), [b])
+        self.room -= sum(1 + c.bit_length() // 64 for c in w.values())
         if self.room < 0:
             self.known, self.room = {}, MOST_ENTRIES
-        self.known[unit, named] = w, int(b * (1 << common)), common
+        self.known[unit, named] = w, b, common
         return self.known[unit, named]

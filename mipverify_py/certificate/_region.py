@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mipverify_py.certificate._document import Network, Work
-from mipverify_py.certificate._rules import Ends, Region
+from mipverify_py.certificate._document import Work
+from mipverify_py.certificate._fast_network import FastNetwork
+from mipverify_py.certificate._fast_pieces import Ask, dyadic
+from mipverify_py.certificate._fast_region import FastRegion
+from mipverify_py.certificate._rules import Ends
 from mipverify_py.certificate._tree import Tally, TreeWriter, UnitTable
 from mipverify_py.proof import RefinedUnits, Tree, Units
 from onnx_models import ReluNetwork
@@ -22,7 +25,12 @@ ATTEMPTS = 3
 
 
 def tree_regions(
-    network: ReluNetwork, exact: Network, box: Ends, claim: tuple[int, Fraction], trees: tuple[Tree, ...], tally: Tally
+    network: ReluNetwork,
+    exact: FastNetwork,
+    box: Ends,
+    claim: tuple[int, Fraction],
+    trees: tuple[Tree, ...],
+    tally: Tally,
 ) -> list[dict[str, Any]]:
     """The sections that prove the claim (reference class and margin) on a box with a tree for each target.
 
@@ -42,19 +50,17 @@ def tree_regions(
 
 
 def _section(
-    network: ReluNetwork, exact: Network, box: Ends, claim: tuple[int, Fraction], trees: list[Tree], tally: Tally
+    network: ReluNetwork, exact: FastNetwork, box: Ends, claim: tuple[int, Fraction], trees: list[Tree], tally: Tally
 ) -> dict[str, Any]:
     reference, margin = claim
     refinements = sorted(_all_refinements(trees).values(), key=lambda refinement: refinement.relu)
     units = UnitTable(network, _listed(trees, refinements))
-    region = Region(exact, Work(2**60), box, units.section)
+    region = FastRegion(exact, Work(2**60), box, units.section)
     steps = _derive(network, region, units, refinements, tally)
     written = []
     for tree in trees:
-        row = [0] * network.output_size
-        row[tree.target] += 1
-        row[reference] -= 1
-        writer = TreeWriter(region, units, {len(network.nodes) - 1: (0, row)}, margin, tree, tally)
+        objective = {tree.target: 1, reference: -1}
+        writer = TreeWriter(region, units, len(network.nodes) - 1, objective, margin, tree, tally)
         written.append([tree.target, writer.run()])
     return {"units": units.section, "steps": steps, "trees": written, "cut": None}
 
@@ -79,7 +85,7 @@ def _listed(trees: list[Tree], refinements: list[RefinedUnits]) -> Iterable[Unit
 
 
 def _derive(
-    network: ReluNetwork, region: Region, units: UnitTable, refinements: list[RefinedUnits], tally: Tally
+    network: ReluNetwork, region: FastRegion, units: UnitTable, refinements: list[RefinedUnits], tally: Tally
 ) -> list[dict[str, Any]]:
     """Bounds of all nodes as the checker will derive them; returns the steps that made some of them better."""
     steps: list[dict[str, Any]] = []
@@ -93,31 +99,41 @@ def _derive(
     return steps
 
 
-def _slope_steps(region: Region, units: UnitTable, found: RefinedUnits, index: int) -> list[dict[str, Any]]:
+def _slope_steps(region: FastRegion, units: UnitTable, found: RefinedUnits, index: int) -> list[dict[str, Any]]:
     kept = []
     places = [units.places([Units(slopes.relu, slopes.units)]) for slopes in found.slopes]
-    for k, unit in enumerate(found.units.tolist()):
-        for row, sign in ((0, 1), (1, 0)):
-            before = region.low[index][unit], region.high[index][unit]
-            if not before[0] < 0 < before[1]:
-                continue
-            alpha: list[int | None] = [None] * len(region.units)
-            for slopes, where in zip(found.slopes, places, strict=True):
-                values = np.clip(slopes.alpha[row, k].astype(np.float64), 0.0, 1.0)
-                for place, value in zip(where, values.tolist(), strict=True):
-                    alpha[place] = None if math.isnan(value) else round(value * (1 << SLOPE_BITS))
-            while alpha and alpha[-1] is None:
-                alpha.pop()
-            choice = {"bits": SLOPE_BITS, "alpha": alpha, "rho": [], "planes": []}
-            step = {"node": index, "unit": unit, "sign": sign, "below": None, "proof": choice}
-            region.step(index, step)
-            if (region.low[index][unit], region.high[index][unit]) != before:
-                kept.append(step)
+    for row, sign in ((0, 1), (1, 0)):
+        low, high = region.low[index], region.high[index]
+        listed = [(k, unit) for k, unit in enumerate(found.units.tolist()) if low[unit] < 0 < high[unit]]
+        for start in range(0, len(listed), region.most):
+            here = listed[start : start + region.most]
+            choices = [_slope_choice(found, places, (row, k), len(region.units)) for k, _ in here]
+            asks = [
+                Ask({unit: 2 * sign - 1}, {}, region.chosen(choice, []))
+                for (_, unit), choice in zip(here, choices, strict=True)
+            ]
+            for (_, unit), choice, answer in zip(here, choices, region.answers(index, asks), strict=True):
+                before = low[unit], high[unit]
+                region.take_top(index, unit, 2 * sign - 1, region.top_of(answer))
+                if (low[unit], high[unit]) != before:
+                    kept.append({"node": index, "unit": unit, "sign": sign, "below": None, "proof": choice})
     return kept
 
 
+def _slope_choice(found: RefinedUnits, places: list[list[int]], bound: tuple[int, int], count: int) -> dict[str, Any]:
+    """The choices for one bound of a refinement."""
+    alpha: list[int | None] = [None] * count
+    for slopes, where in zip(found.slopes, places, strict=True):
+        values = np.clip(slopes.alpha[bound].astype(np.float64), 0.0, 1.0)
+        for place, value in zip(where, values.tolist(), strict=True):
+            alpha[place] = None if math.isnan(value) else round(value * (1 << SLOPE_BITS))
+    while alpha and alpha[-1] is None:
+        alpha.pop()
+    return {"bits": SLOPE_BITS, "alpha": alpha, "rho": [], "planes": []}
+
+
 def _limit_steps(
-    region: Region, units: UnitTable, found: RefinedUnits, index: int, tally: Tally
+    region: FastRegion, units: UnitTable, found: RefinedUnits, index: int, tally: Tally
 ) -> list[dict[str, Any]]:
     kept, count = [], len(found.units)
     for tree in found.trees:
@@ -127,12 +143,11 @@ def _limit_steps(
         if not before[0] < 0 < before[1] or not math.isfinite(limit):
             continue
         for _ in range(ATTEMPTS):
-            objective = region.pick(index, unit, sign)
-            writer = TreeWriter(region, units, objective, Fraction(limit), tree, tally, lenient=True)
+            writer = TreeWriter(region, units, index, {unit: sign}, Fraction(limit), tree, tally, lenient=True)
             proof = writer.run()
             if writer.highest is None:
                 step = {"node": index, "unit": unit, "sign": (sign + 1) // 2, "below": limit.hex(), "proof": proof}
-                region.step(index, step)
+                region.take_top(index, unit, sign, dyadic(Fraction(limit)))
                 if (region.low[index][unit], region.high[index][unit]) != before:
                     kept.append(step)
                 break

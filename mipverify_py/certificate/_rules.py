@@ -254,7 +254,8 @@ class Region:
 
     def largest(self, coefficients: dict[Unit, int], exponent: int) -> Fraction:
         """The largest value over the box of a sum of values of nodes, by their bounds."""
-        self.work.spend(len(coefficients), exponent + GRID)
+        bits = max((c.bit_length() for c in coefficients.values()), default=0)
+        self.work.spend(len(coefficients), exponent + GRID + bits)
         ends = ((c, self.low[p][j], self.high[p][j]) for (p, j), c in coefficients.items())
         return Fraction(sum(c * (b if c > 0 else a) for c, a, b in ends), 1 << (exponent + GRID))
 
@@ -296,6 +297,18 @@ class Region:
             low, high = found.get(unit) or (self.low[p][i], self.high[p][i])
             found[unit] = (low, min(high, -down(-top))) if s > 0 else (max(low, down(-top)), high)
         return None if any(low > high for low, high in found.values()) else found
+
+    def exclude(self, reference: int, margin: Fraction, trees: Iterable[tuple[Any, Any]]) -> set[int]:
+        """The classes j for which a tree shows that f_j - f_reference stays below the margin."""
+        found = set()
+        for target, tree in trees:
+            self.work.spend(self.network.sizes[-1], 0)
+            row = [0] * self.network.sizes[-1]
+            row[whole(target, len(row))] += 1
+            row[reference] -= 1
+            self.walk({len(self.network.nodes) - 1: (0, row)}, margin, tree)
+            found.add(target)
+        return found
 
     def walk(self, objective: Objective, threshold: Fraction, tree: Any) -> None:
         """Rule 7. A tree whose every leaf is empty or has a bound below the threshold; z >= 0 comes before z <= 0."""

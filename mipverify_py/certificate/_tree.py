@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bounds._direct import direct_inputs
-from mipverify_py.certificate._document import GRID, MOST_DIGITS, Unit
-from mipverify_py.certificate._rules import Form, Objective, Region, State
-from mipverify_py.certificate._rules import Plane as ExactPlane
+from mipverify_py.certificate._document import GRID, MOST_DIGITS
+from mipverify_py.certificate._fast_digits import approximate
+from mipverify_py.certificate._fast_pieces import UNSTABLE, Answer, Ask, FastPlane, Piece, State, dyadic, is_below
+from mipverify_py.certificate._fast_region import FastRegion
 from mipverify_py.proof import Multipliers, Plane, ProofNode, Tree, Units
 from onnx_models import ReluNetwork
 from onnx_models.errors import MipverifyError
@@ -24,7 +25,7 @@ GAMMA_BITS, PLANE_BITS = 9, 20
 """Bits of the largest multiplier of a tightening, and of the largest coefficient of a plane."""
 MOST_SPLITS, CANDIDATES = 12, 8
 """How deep a leaf may be split further that floats close and exact arithmetic does not; units that are tried for it."""
-SAME = Fraction(1, 1 << 40)
+SAME = 2.0**-40
 """Share by which a plane's coefficient may differ from the unit's to be taken for it: floats round products of maps."""
 FINE_BITS = 45
 """The same of both where those have not been enough."""
@@ -66,17 +67,12 @@ class UnitTable:
         return [self._places[units.relu, unit] for units in listed for unit in units.units.tolist()]
 
 
-class _Asked(dict[Unit, int]):
-    """Slopes that remember which of them were asked for."""
+class _Leaf(NamedTuple):
+    """A leaf that waits to be closed, and its place among the tree's nodes."""
 
-    def __init__(self, values: Mapping[Unit, int]) -> None:
-        super().__init__(values)
-        self.used: set[Unit] = set()
-
-    def get(self, key: Unit, default: Any = None) -> Any:
-        """The slope of a unit."""
-        self.used.add(key)
-        return super().get(key, default)
+    place: int
+    state: State
+    multipliers: Multipliers | None
 
 
 @dataclass(eq=False)
@@ -86,14 +82,15 @@ class TreeWriter:
     Attributes:
         region: the checker's bounds, with the units of the table.
         units: the table.
-        objective: what stays below the threshold.
+        node, objective: what stays below the threshold: a sum over entries of a node, by their coefficients.
         tree: the engine's tree.
         highest: bound of the worst leaf that did not close; None if all did.
     """
 
-    region: Region
+    region: FastRegion
     units: UnitTable
-    objective: Objective
+    node: int
+    objective: Mapping[int, int]
     threshold: Fraction
     tree: Tree
     tally: Tally
@@ -102,9 +99,10 @@ class TreeWriter:
     _places: list[int] = field(default_factory=list)
     _priced: set[int] = field(default_factory=set)
     _nodes: list[Any] = field(default_factory=list)
+    _leaves: list[_Leaf] = field(default_factory=list)
     _numbers: dict[int, int] = field(default_factory=dict)
     _planes: list[Any] = field(default_factory=list)
-    _table: list[ExactPlane] = field(default_factory=list)
+    _table: list[FastPlane] = field(default_factory=list)
 
     def run(self) -> dict[str, Any]:
         """The section for the tree.
@@ -134,116 +132,142 @@ class TreeWriter:
                 first, second = node.children
                 if self.tree.nodes[first].sign < 0:
                     first, second = second, first
-                above, below = self._split(unit, state)
+                self._nodes.append({"split": unit})
+                above, below = self._parts(unit, state)
                 waiting += [(second, below, multipliers), (first, above, multipliers)]
-        return {"planes": self._planes, "nodes": self._nodes}
+        self._close()
+        nodes = [one for found in self._nodes for one in (found if isinstance(found, list) else [found])]
+        return {"planes": self._planes, "nodes": nodes}
 
     # ------------------------------------------------------------------------------------------------ nodes of the tree
 
-    def _split(self, place: int, state: State) -> tuple[State | None, State | None]:
-        self._nodes.append({"split": place})
-        p, i = unit = self.region.units[place]
-        low, high = state.get(unit) or (self.region.low[p][i], self.region.high[p][i])
+    def _parts(self, place: int, state: State) -> tuple[State | None, State | None]:
+        """The parts of a split, z >= 0 and z <= 0; None for one that is empty."""
+        low, high = self._piece(place, state)[:2]
         parts = (max(low, 0), high), (low, min(high, 0))
-        above, below = (None if a > b else {**state, unit: (a, b)} for a, b in parts)
+        above, below = (None if a > b else {**state, place: Piece.of(a, b)} for a, b in parts)
         return above, below
 
     def _tightened(self, node: ProofNode, multipliers: Multipliers, state: State) -> tuple[bool, State | None]:
         """Writes a tightening; whether its bound closes the node, and the state behind it."""
         choice = self._choice(multipliers, state, PRECISIONS[-1 if self.tally.fine else 2])
-        form = self._form(choice, state)
-        if self.region.top(form) < self.threshold:
+        (answer,) = self._answers([(state, choice)])
+        threshold = dyadic(self.threshold)
+        if is_below(self.region.top_of(answer), threshold):
             self._nodes.append({"close": choice})
             self.tally.leaves += 1
             return True, None
         assert node.gammas is not None
         gammas = np.where(np.isfinite(node.gammas) & (node.gammas > 0), node.gammas, 0.0)
-        bits, kept = (
-            _bits_behind(float(gammas.max(initial=0.0)), FINE_BITS if self.tally.fine else GAMMA_BITS),
-            list[list[int]](),
-        )
+        bits = _bits_behind(float(gammas.max(initial=0.0)), FINE_BITS if self.tally.fine else GAMMA_BITS)
+        listed = []
         for sign, unit in zip(*np.nonzero(gammas), strict=True):
-            entry = [self._places[unit], int(sign), round(float(gammas[sign, unit]) * (1 << bits))]
-            if entry[2] and (self._is_unstable(entry[0], state) or entry[0] in self._priced):
-                better = self._reads_input(entry[0]) and self.region.tighten(
-                    state, form, self.threshold, ([entry], bits)
-                )
-                if better is None or (better and better != state):
-                    kept.append(entry)
-        if not kept:
+            place = self._places[unit]
+            entry = [place, int(sign), round(float(gammas[sign, unit]) * (1 << bits))]
+            if entry[2] and (self._is_unstable(place, state) or place in self._priced) and self._reads_input(place):
+                listed.append(entry)
+        useful, tighter = self.region.tightener.useful(answer, state, threshold, listed, bits)
+        if not useful:
             return False, state
-        self._nodes.append({"tighten": kept, "bits": bits, "by": choice})
-        return False, self.region.tighten(state, form, self.threshold, (kept, bits))
+        self._nodes.append({"tighten": [listed[k] for k in useful], "bits": bits, "by": choice})
+        return False, tighter
 
     def _leaf(self, state: State | None, multipliers: Multipliers | None) -> None:
-        if state is None:
-            self._nodes.append({"close": None})
-            return
-        top = self._close(state, multipliers)
-        if top is None:
-            return
-        if self.lenient:
-            self.highest = top if self.highest is None else max(top, self.highest)
-            return
-        self._repair(state, multipliers, MOST_SPLITS)
-        self.tally.repaired += 1
+        if state is not None:
+            self._leaves.append(_Leaf(len(self._nodes), state, multipliers))
+        self._nodes.append({"close": None})
+        if len(self._leaves) == self.region.most:
+            self._close()
 
-    def _repair(self, state: State, multipliers: Multipliers | None, depth: int) -> None:
-        """Splits a leaf further, with the multipliers that it has, at the unit that leaves the least to prove."""
+    def _close(self) -> None:
+        """Closes the leaves that wait; a `lenient` writer notes the bounds of those that stay open."""
+        closed, bounds = self._closed(self._leaves)
+        for leaf in self._leaves:
+            if leaf.place in closed:
+                self._nodes[leaf.place] = closed[leaf.place]
+            elif self.lenient:
+                bound = bounds[leaf.place]
+                self.highest = bound if self.highest is None else max(bound, self.highest)
+            else:
+                self._nodes[leaf.place] = self._repaired(leaf.state, leaf.multipliers, MOST_SPLITS)
+                self.tally.repaired += 1
+        self._leaves = []
+
+    def _closed(self, leaves: Sequence[_Leaf]) -> tuple[dict[int, Any], dict[int, Fraction]]:
+        """The nodes of leaves, by place, with as few bits as close them; for others the bounds that they have."""
+        threshold, closed, bounds, waiting = dyadic(self.threshold), dict[int, Any](), dict[int, Fraction](), leaves
+        for bits in PRECISIONS:
+            choices = [self._choice(leaf.multipliers, leaf.state, bits) for leaf in waiting]
+            answers = self._answers([(leaf.state, choice) for leaf, choice in zip(waiting, choices, strict=True)])
+            still = []
+            for leaf, choice, answer in zip(waiting, choices, answers, strict=True):
+                top = self.region.top_of(answer)
+                if is_below(top, threshold):
+                    closed[leaf.place] = {"close": choice}
+                    self.tally.leaves += 1
+                    continue
+                bound = Fraction(top[0], 1 << top[1])
+                bounds[leaf.place] = min(bound, bounds.get(leaf.place, bound))
+                if float(bound - self.threshold) <= 1.0:
+                    still.append(leaf)
+            waiting = still
+            if not waiting:
+                break
+        return closed, bounds
+
+    def _repaired(self, state: State, multipliers: Multipliers | None, depth: int) -> list[Any]:
+        """A leaf split further, with the multipliers that it has, at the unit that leaves the least to prove.
+
+        Raises:
+            NotProvedError: no unit is left, or the splits would be too many.
+        """
         candidates = sorted((p for p in set(self._places) if self._is_unstable(p, state)), key=self._gap(state))
         if not candidates or depth == 0:
             raise NotProvedError("A leaf does not close in exact arithmetic.")
-        place = min(candidates[-CANDIDATES:], key=lambda p: self._left_by(p, state, multipliers))
-        above, below = self._split(place, state)
-        for part in (above, below):
+        place = self._best_split(candidates[-CANDIDATES:], state, multipliers)
+        nodes: list[Any] = [{"split": place}]
+        for part in self._parts(place, state):
             if part is None:
-                self._nodes.append({"close": None})
-            elif self._close(part, multipliers) is not None:
-                self._repair(part, multipliers, depth - 1)
+                nodes.append({"close": None})
+                continue
+            closed, _ = self._closed([_Leaf(0, part, multipliers)])
+            nodes += [closed[0]] if closed else self._repaired(part, multipliers, depth - 1)
+        return nodes
 
     def _gap(self, state: State) -> Callable[[int], float]:
         """How far the triangle's line lies above a unit at 0."""
 
         def gap(place: int) -> float:
-            low, high = self._ends(place, state)
+            low, high = self._piece(place, state)[:2]
             return float(Fraction(-low * high, (high - low) << GRID))
 
         return gap
 
-    def _left_by(self, place: int, state: State, multipliers: Multipliers | None) -> Fraction:
-        """The larger bound of the two parts that a split at a unit leaves."""
-        unit, (low, high) = self.region.units[place], self._ends(place, state)
-        parts = ({**state, unit: (0, high)}, {**state, unit: (low, 0)})
-        choices = [(self._choice(multipliers, part, PRECISIONS[3]), part) for part in parts]
-        return max(self.region.top(self._form(choice, part)) for choice, part in choices)
-
-    def _close(self, state: State, multipliers: Multipliers | None) -> Fraction | None:
-        """Writes a leaf with as few bits as close it; otherwise returns its bound."""
-        best = None
-        for bits in PRECISIONS:
-            choice = self._choice(multipliers, state, bits)
-            top = self.region.top(self._form(choice, state))
-            if top < self.threshold:
-                self._nodes.append({"close": choice})
-                self.tally.leaves += 1
-                return None
-            best = top if best is None else min(best, top)
-            if float(top - self.threshold) > 1.0:
-                break
-        return best
+    def _best_split(self, places: Sequence[int], state: State, multipliers: Multipliers | None) -> int:
+        """The unit of whose two parts the larger bound is the smallest."""
+        bounds: dict[int, Fraction] = {}
+        for place in places:  # these are unstable, so neither part is empty
+            parts = [part for part in self._parts(place, state) if part is not None]
+            choices = [(part, self._choice(multipliers, part, PRECISIONS[3])) for part in parts]
+            tops = [self.region.top_of(answer) for answer in self._answers(choices)]
+            bounds[place] = max(Fraction(top[0], 1 << top[1]) for top in tops)
+        return min(places, key=bounds.__getitem__)
 
     # ----------------------------------------------------------------------------------------------- choices of a bound
 
-    def _form(self, choice: dict[str, Any], state: State) -> Form:
-        """The bound with these choices; slopes that it does not use are taken out of them."""
-        chosen = self.region.choice(choice, self._table)
-        asked = _Asked(chosen.alpha)
-        form = self.region.bound(self.objective, state, chosen._replace(alpha=asked))
-        alpha = [k if unit in asked.used else None for unit, k in zip(self.region.units, choice["alpha"], strict=False)]
-        while alpha and alpha[-1] is None:
-            alpha.pop()
-        choice["alpha"] = alpha
-        return form
+    def _answers(self, parts: Sequence[tuple[State, dict[str, Any]]]) -> list[Answer]:
+        """The bounds with these choices; slopes that they do not use are taken out of them."""
+        asks = [Ask(self.objective, state, self.region.chosen(choice, self._table)) for state, choice in parts]
+        answers = self.region.answers(self.node, asks)
+        for (_, choice), answer in zip(parts, answers, strict=True):
+            alpha = []
+            if answer.used is not None:
+                used = answer.used.tolist()
+                alpha = [k if used[place] else None for place, k in enumerate(choice["alpha"])]
+                while alpha and alpha[-1] is None:
+                    alpha.pop()
+            choice["alpha"] = alpha
+        return answers
 
     def _choice(self, multipliers: Multipliers | None, state: State, bits: int) -> dict[str, Any]:
         """The multipliers in whole numbers of 2**-bits."""
@@ -252,11 +276,10 @@ class TreeWriter:
         one, rho = 1 << bits, list[list[int]]()
         slopes: list[int | None] = [None] * len(self.region.units)
         for place, slope, price in zip(self._places, multipliers.alpha.tolist(), multipliers.rho.tolist(), strict=True):
-            if not math.isnan(slope) and self._is_unstable(place, state):
+            if not math.isnan(slope) and (piece := self._piece(place, state)).kind == UNSTABLE:
                 k = round(min(1.0, max(0.0, slope)) * one)
-                low, high = self._ends(place, state)
-                slopes[place] = None if k == (one if high > -low else 0) else k
-            if np.isfinite(price) and round(price * one):
+                slopes[place] = None if k == (one if piece.steep else 0) else k
+            if price and math.isfinite(price) and round(price * one):
                 rho.append([place, round(price * one)])
         return {"bits": bits, "alpha": slopes, "rho": rho, "planes": self._shares(multipliers, state, bits)}
 
@@ -281,46 +304,46 @@ class TreeWriter:
             section = _plane_section(self.units.network, self.region, unit, plane, bits)
             self._numbers[number] = len(self._planes)
             self._planes.append(section)
-            self._table.append(self.region.plane(section))
+            self._table.append(self.region.fast_plane(section))
         return self._numbers[number]
 
-    def _ends(self, place: int, state: State) -> tuple[int, int]:
-        p, i = unit = self.region.units[place]
-        return state.get(unit) or (self.region.low[p][i], self.region.high[p][i])
+    def _piece(self, place: int, state: State) -> Piece:
+        return state.get(place) or self.region.piece(place)
 
     def _is_unstable(self, place: int, state: State) -> bool:
-        low, high = self._ends(place, state)
-        return low < 0 < high
+        return self._piece(place, state).kind == UNSTABLE
 
     def _reads_input(self, place: int) -> bool:
-        terms, _, _ = self.region.network.direct(self.region.units[place], self.region.work)
-        return all(source == 0 for source, _ in terms)
+        return set(self.region.reading(place).weights) <= {0}
 
 
 def _plane_section(
-    network: ReluNetwork, region: Region, unit: tuple[int, int], plane: Plane, most: int
+    network: ReluNetwork, region: FastRegion, unit: tuple[int, int], plane: Plane, most: int
 ) -> dict[str, Any]:
     """A plane's coefficients by node, null where they are those of the unit, which is a ReLU node and a place."""
     relu, place = unit
-    found: dict[tuple[int, int], Fraction] = {}
     sources = direct_inputs(network, relu).sources
     starts = np.cumsum([0, *(network.nodes[source].size for source in sources)])
-    for entry, value in zip(plane.entries.tolist(), plane.coefficients.tolist(), strict=True):
-        part = int(np.searchsorted(starts, entry, side="right")) - 1
-        v = sources[part], entry - int(starts[part])
-        found[v] = found.get(v, Fraction(0)) + (Fraction(value) if np.isfinite(value) else 0)
-    named = frozenset(source for source, _ in found)
-    w, _, exponent = region.network.direct(region.units[place], region.work, named)
-    terms: dict[int, tuple[int, list[int], list[int | None]]] = {}
-    bits = _bits_behind(max([abs(float(value)) for value in found.values()], default=0.0), most)
-    for (source, j), value in found.items():
-        exact, k = Fraction(w.get((source, j), 0), 1 << exponent), round(value * (1 << bits))
-        same = abs(value - exact) <= abs(exact) * SAME
-        if same or k:
-            _, entries, coefficients = terms.setdefault(source, (source, [], []))
-            entries.append(j)
-            coefficients.append(None if same else k)
-    return {"unit": place, "bits": bits, "terms": list(terms.values())}
+    parts = np.searchsorted(starts, plane.entries, side="right") - 1
+    given = np.where(np.isfinite(plane.coefficients), plane.coefficients, 0.0)
+    named = sorted({sources[part] for part in np.unique(parts).tolist()})
+    reads, terms = region.reading(place, frozenset(named)), list[list[Any]]()
+    bits = _bits_behind(float(np.abs(given).max(initial=0.0)), most)
+    for source in named:
+        here = np.array([sources[part] == source for part in parts.tolist()], np.bool_)
+        size = network.nodes[source].size
+        entries = plane.entries[here] - starts[parts[here]]
+        values, w = np.bincount(entries, given[here], size), np.zeros(size)  # a source may occur twice
+        if source in reads.weights:
+            found, x = reads.weights[source]
+            w[found] = np.ldexp(approximate(x), -reads.exponent)
+        there = np.unique(entries)
+        same = (np.abs(values - w) <= SAME * np.abs(w))[there]
+        k = np.rint(np.ldexp(values[there], bits))
+        kept = (k != 0) | (same & (w[there] != 0))
+        coefficients = [None if one else int(c) for one, c in zip(same[kept].tolist(), k[kept].tolist(), strict=True)]
+        terms.append([source, there[kept].tolist(), coefficients])
+    return {"unit": place, "bits": bits, "terms": terms}
 
 
 def _bits_behind(largest: float, bits: int) -> int:

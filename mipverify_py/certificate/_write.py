@@ -9,18 +9,20 @@ from fractions import Fraction
 from typing import Any
 
 from mipverify_py._attack import ball
-from mipverify_py._enums import Norm, Objective, Verdict
+from mipverify_py._enums import Norm, Objective, StopReason, Verdict
 from mipverify_py._options import Options
 from mipverify_py._perturbation import Box, LinfBall
 from mipverify_py._query import Query
 from mipverify_py._result import Result
 from mipverify_py._verify import verify
 from mipverify_py.certificate._boxes import BoxWriter
-from mipverify_py.certificate._document import Network, Rejected
+from mipverify_py.certificate._document import Rejected
 from mipverify_py.certificate._encode import compressed, network_section, packed
+from mipverify_py.certificate._fast_network import FastNetwork
 from mipverify_py.certificate._region import tree_regions
 from mipverify_py.certificate._tree import NotProvedError, Tally
-from mipverify_py.certificate.checker import Statement, check, ends
+from mipverify_py.certificate.checker import Statement, ends
+from mipverify_py.certificate.fast import check
 from mipverify_py.proof import Proof
 from onnx_models.errors import MipverifyError
 
@@ -74,7 +76,7 @@ def certify(query: Query, result: Result, options: Options | None = None, *, sea
     if reason := uncovered(query):
         raise CertificateError(reason)
     try:
-        exact = Network(section := network_section(query.network))
+        exact = FastNetwork(section := network_section(query.network))
     except Rejected as error:
         raise CertificateError(f"The checker would not read the network: {error}") from error
     worst = query.objective is Objective.WORST
@@ -181,14 +183,17 @@ def _proved_again(
         margin=query.margin,
         domain=query.domain,
     )
-    proof = verify(again, replace(options, engine="auto", backend="highs", certify="never")).proof
+    found = verify(again, replace(options, engine="auto", backend="highs", certify="never"))
+    if found.stop_reason is StopReason.INTERRUPTED:  # the search has taken the signal; it is for all of this
+        raise KeyboardInterrupt
+    proof = found.proof
     if proof is None:
         raise CertificateError("The native engines do not prove the answer within the limits; no solver is believed.")
     return proof, radius
 
 
 def _robust(
-    query: Query, radius: float | None, proof: Proof, exact: Network, margin: float
+    query: Query, radius: float | None, proof: Proof, exact: FastNetwork, margin: float
 ) -> tuple[dict[str, Any], float, Tally] | None:
     """The section that proves the set robust, by how much the radius gave way, and what was met; None if it fails."""
     for fine, share in ATTEMPTS if radius else ATTEMPTS[:2]:

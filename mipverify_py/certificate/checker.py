@@ -19,7 +19,7 @@ This file has the statement, `_rules` beside it the rules, `_document` reads; no
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,18 +66,25 @@ class Statement(NamedTuple):
 
 def check(data: bytes, *, most_products: int = MOST_PRODUCTS) -> Statement:
     """What the bytes of a certificate prove. Raises Rejected if that is nothing, or takes more work than is allowed."""
+    return checked(lambda: read(data), most_products, Network, Region)
+
+
+def checked(document: Callable[[], Any], most_products: int, network: type[Network], region: type[Region]) -> Statement:
+    """`check` with what reads the file, a class that reads networks, and one that derives bounds and walks trees."""
     try:
-        network, question, robust, witness = fields(
-            read(data), "network question robust witness", format="mipverify-certificate", version=1
+        value, question, robust, witness = fields(
+            document(), "network question robust witness", format="mipverify-certificate", version=1
         )
-        return statement(Network(network), question, robust, witness, most_products)
+        return statement(network(value), question, robust, witness, Work(most_products), region)
     except Rejected:
         raise
     except Exception as error:
         raise Rejected(f"The file is malformed: {type(error).__name__}: {error}") from error
 
 
-def statement(network: Network, question: Any, robust: Any, witness: Any, most_products: int) -> Statement:
+def statement(
+    network: Network, question: Any, robust: Any, witness: Any, work: Work, region: type[Region]
+) -> Statement:
     """Checks the parts of a certificate about a network."""
     names = "x0 lower upper reference targets margin"
     *packed, reference, targets, margin = fields(question, names)
@@ -85,12 +92,12 @@ def statement(network: Network, question: Any, robust: Any, witness: Any, most_p
     classes = network.sizes[-1]
     c, margin, targets = whole(reference, classes), number(margin), [whole(j, classes) for j in targets]
     require(targets == sorted(set(targets)) != [], "Targets are some classes, in ascending order.")
-    radius, distance, work = None, None, Work(most_products)
+    radius, distance = None, None
     if robust is not None:
         given, regions = fields(robust, "radius regions")
         radius = None if given is None else number(given)
         box = ends(lower, upper, x0, radius)
-        prove(network, work, box, (c, targets, margin), regions[::-1])
+        prove(network, work, box, (c, targets, margin), regions[::-1], region)
     if witness is not None:
         point = [Fraction(x) for x in array(witness, network.sizes[0])]
         inside = all(a <= x <= b for a, x, b in zip(lower, point, upper, strict=True))
@@ -111,7 +118,14 @@ def ends(lower: Floats, upper: Floats, x0: Floats, radius: Fraction | None) -> E
     return [down(v) for v in low], [-down(-v) for v in high]
 
 
-def prove(network: Network, work: Work, box: Ends, claim: tuple[int, list[int], Fraction], waiting: list[Any]) -> None:
+def prove(
+    network: Network,
+    work: Work,
+    box: Ends,
+    claim: tuple[int, list[int], Fraction],
+    waiting: list[Any],
+    kind: type[Region] = Region,
+) -> None:
     """Rule 8. A target that is excluded on a box, or on both parts of a box that is cut, is excluded on the box.
 
     `waiting` has the parts of the proof, the first one last: a part is followed by the parts of its halves, or by one
@@ -123,15 +137,10 @@ def prove(network: Network, work: Work, box: Ends, claim: tuple[int, list[int], 
         (low, high), open_targets = left.pop()
         units, steps, trees, cut = fields(waiting.pop(), "units steps trees cut")
         if all(a <= b for a, b in zip(low, high, strict=True)):
-            region = Region(network, work, (low, high), units)
-            region.derive(steps)
-            for target, tree in trees:
-                work.spend(network.sizes[-1], 0)
-                row = [0] * network.sizes[-1]
-                row[whole(target, len(row))] += 1
-                row[reference] -= 1
-                region.walk({len(network.nodes) - 1: (0, row)}, margin, tree)
-                open_targets.discard(target)
+            region = kind(network, work, (low, high), units)
+            if steps != [] or trees != []:
+                region.derive(steps)
+                open_targets -= region.exclude(reference, margin, trees)
         else:
             open_targets.clear()
         if cut == "again":
@@ -152,7 +161,7 @@ def contents(path: Path) -> bytes:
         return file.read(MOST_BYTES + 1)
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], check: Callable[[bytes], Statement] = check) -> int:
     """Checks the files; prints what each proves, or why it proves nothing, and returns 1 if one proves nothing."""
     failed = 0
     for name in arguments:

@@ -274,6 +274,7 @@ class Arguments:
     ] = False
     compare_backends: more.CompareBackends = None
     check: more.CheckCertificate = None
+    fast: more.FastCheck = False
     backends: Annotated[
         bool, typer.Option("--backends", rich_help_panel=_OTHER, help="List the solvers and whether each can be used.")
     ] = False

@@ -11,7 +11,8 @@ from mipverify_py._query import Query
 from mipverify_py._reprove import certified
 from mipverify_py._result import Result
 from mipverify_py.certificate import Certificate, Rejected, Statement, check
-from mipverify_py.certificate.checker import describe
+from mipverify_py.certificate.checker import contents, describe
+from mipverify_py.certificate.fast import check as fast_check
 from mipverify_py.cli._exit import ExitCode
 from mipverify_py.cli._inputs import load_model
 from mipverify_py.cli._numbers import seconds
@@ -77,11 +78,11 @@ def certificate_record(found: Certified | None) -> dict[str, Any] | None:
     }
 
 
-def check_certificate(file: str, model: str | None) -> ExitCode:
+def check_certificate(file: str, model: str | None, *, fast: bool = False) -> ExitCode:
     """`verify --check FILE [MODEL]`: whether the certificate proves what it states, and is about the model."""
     output = Output()
     try:
-        statement = check(Path(file).read_bytes())
+        statement = (fast_check if fast else check)(contents(Path(file)))
     except Rejected as error:
         output.line(f"{printable(file)}: rejected. {printable(str(error))}", "red")
         return ExitCode.REPLAY_FAILED

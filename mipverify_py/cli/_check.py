@@ -27,6 +27,8 @@ def check(arguments: Arguments) -> None:
     a = arguments
     if a.version or a.backends or a.list_zoo:
         return
+    if a.fast and a.check is None:
+        _refuse("--fast is for --check; add that.")
     if is_about_properties(a):
         check_properties(a)
         return
@@ -213,7 +215,7 @@ def _method(a: Arguments) -> tuple[tuple[bool, str], ...]:
 
 def _check_certificate(a: Arguments, certificate: str) -> None:
     """What goes with --check: a model, and nothing else."""
-    plain = Arguments(model=a.model, check=certificate, quiet=a.quiet)
+    plain = Arguments(model=a.model, check=certificate, fast=a.fast, quiet=a.quiet)
     for field in fields(Arguments):
         if getattr(a, field.name) != getattr(plain, field.name):
             word = "INPUT" if field.name == "input" else f"--{field.name.replace('_', '-')}"

@@ -126,6 +126,14 @@ CheckCertificate = Annotated[
         help="Check a certificate in exact arithmetic; with MODEL also whether it is about that model.",
     ),
 ]
+FastCheck = Annotated[
+    bool,
+    typer.Option(
+        "--fast",
+        rich_help_panel=OTHER,
+        help="With --check: as exactly, but with numpy's arithmetic instead of Python's.",
+    ),
+]
 CompareBackends = Annotated[
     Names | None,
     typer.Option(

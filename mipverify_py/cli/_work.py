@@ -34,7 +34,7 @@ def _run(arguments: Arguments) -> ExitCode:
     if arguments.check is not None:
         from mipverify_py.cli._certificates import check_certificate
 
-        return check_certificate(arguments.check, arguments.model)
+        return check_certificate(arguments.check, arguments.model, fast=arguments.fast)
     if arguments.instances is not None:
         from mipverify_py.cli._instances import run_instances
 

@@ -2,12 +2,12 @@
 
 Each distance is searched for with the library's default options, its certificate written and checked with the plain
 checker, in a fresh process per network. Seconds are processor seconds, means over the images with a certificate;
-`write` contains the writer's own check, `check` is a second one. `cost` is writing divided by searching. A certificate
-is `whole` if it proves the answer's own lower end, up to the share by which radii may give way, and its witness's
-distance.
+`write` contains the writer's own check, `check` is one by the plain checker, `fast check` one by the fast checker.
+`cost` is writing divided by searching. A certificate is `whole` if it proves the answer's own lower end, up to the
+share by which radii may give way, and its witness's distance.
 
     python -m tests.benchmarks.certificates [--networks zoo:digits_conv_standard,A-standard] [--images 0:50]
-        [--seconds 120] [--out FILE] [--files FOLDER]
+        [--seconds 120] [--eps 0.1] [--out FILE] [--files FOLDER]
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mipverify_py import Options, Result, verify
-from mipverify_py.certificate import Certificate, CertificateError, Rejected, certify, check
+from mipverify_py import Objective, Options, Result, Verdict, verify
+from mipverify_py.certificate import Certificate, CertificateError, Rejected, certify, check, fast
 from tests.benchmarks.common import argument_parser, counts, engine_options, facts, new_table, parsed, report, show
 from tests.benchmarks.measurements import Measurements, option_values
 from tests.benchmarks.questions import Figures, Question, cpu_seconds, peak_megabytes, warm_up
@@ -43,6 +43,7 @@ HEADINGS = (
     "write",
     "check",
     "max check",
+    "fast check",
     "cost",
     "kB",
     "max kB",
@@ -62,7 +63,10 @@ def certified(question: Question, options: Options, folder: Path | None) -> Figu
     began = cpu_seconds()
     result = verify(query, options)
     searched = cpu_seconds()
-    closed = result.lower is not None and result.upper is not None and options.closes(result.lower, result.upper)
+    if query.objective is Objective.FEASIBILITY:
+        closed = result.verdict is not Verdict.UNKNOWN
+    else:
+        closed = result.lower is not None and result.upper is not None and options.closes(result.lower, result.upper)
     found = {"seconds": searched - began, "closed": closed, "stop": result.stop_reason.value}
     try:
         certificate = certify(query, result, options)
@@ -74,8 +78,11 @@ def certified(question: Question, options: Options, folder: Path | None) -> Figu
         (folder / f"{question.network.rpartition(':')[2]}-{question.index}.cert").write_bytes(certificate.data)
     began = cpu_seconds()
     try:
-        check(certificate.data)
+        plain = check(certificate.data)
         checked = cpu_seconds()
+        if fast.check(certificate.data) != plain:
+            raise Rejected("The fast checker says something else.")
+        fast_checked = cpu_seconds()
     except Rejected as error:
         return {**found, "refused": f"A second check rejects it: {error}"}
     return {
@@ -83,6 +90,7 @@ def certified(question: Question, options: Options, folder: Path | None) -> Figu
         "whole": is_whole(result, certificate),
         "write_seconds": written - searched,
         "check_seconds": checked - began,
+        "fast_seconds": fast_checked - checked,
         "bytes": len(certificate.data),
         "leaves": certificate.leaves,
         "repaired": certificate.repaired,
@@ -120,6 +128,7 @@ def row(network: str, answers: Sequence[Figures]) -> tuple[str, ...]:
         f"{sum(answer['whole'] for answer in there)} of {len(there)}",
         *(f"{mean(name):.2f}" for name in ("seconds", "write_seconds", "check_seconds")),
         f"{most('check_seconds'):.2f}",
+        f"{mean('fast_seconds'):.2f}",
         f"{mean('write_seconds') / mean('seconds'):.2f}" if there else "-",
         f"{mean('bytes') / 1000:.1f}",
         f"{most('bytes') / 1000:.1f}",
@@ -143,13 +152,17 @@ def task(question: Question, options: Options, folder: Path | None) -> Task:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the table; returns 1 if a certificate was refused for an answer that has something to certify."""
     parser = argument_parser("What certificates of exact distances cost.", networks=NETWORKS)
+    parser.add_argument("--eps", type=float, help="ask whether images are robust within this radius, not how far")
     parser.add_argument("--files", type=Path, help="folder in which the certificates are kept")
     chosen = parsed(parser, arguments)
     options, measurements = engine_options(chosen), Measurements(chosen.out)
-    title = f"Certificates of distances, engine {options.engine}, limit {chosen.seconds:g} s"
+    what = "distances" if chosen.eps is None else f"robustness within {chosen.eps:g}"
+    title = f"Certificates of {what}, engine {options.engine}, limit {chosen.seconds:g} s"
     table, refused = new_table(title, HEADINGS, left=LEFT, caption=facts(chosen.threads)), list[str]()
     for network in chosen.networks:
-        tasks = [task(Question(network, index), options, chosen.files) for index in chosen.images]
+        kind = Objective.CLOSEST if chosen.eps is None else Objective.FEASIBILITY
+        asked = [Question(network, index, kind, chosen.eps) for index in chosen.images]
+        tasks = [task(question, options, chosen.files) for question in asked]
         answers = measured(tasks, measurements, threads=chosen.threads)
         table.add_row(*row(network, answers))
         refused += [

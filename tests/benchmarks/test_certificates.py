@@ -44,6 +44,7 @@ def test_a_certificate_is_whole_if_it_proves_the_bracket() -> None:
 
 def test_what_is_refused_is_named_and_not_averaged() -> None:
     there = {"closed": True, "whole": True, "seconds": 2.0, "write_seconds": 1.0, "check_seconds": 0.5, "bytes": 3000}
+    there["fast_seconds"] = 0.25
     there |= {"leaves": 30, "repaired": 1, "shrunk": 0.0, "megabytes": 200.0}
     line = certificates.row("net", [there, {"closed": False, "seconds": 9.0, "refused": "no proof"}])
     assert line[:3] == ("net", "1 of 2", "1 of 1")
@@ -52,6 +53,7 @@ def test_what_is_refused_is_named_and_not_averaged() -> None:
         "1.00",
         "0.50",
         "0.50",
+        "0.25",
         "0.50",
         "3.0",
         "3.0",

@@ -102,7 +102,9 @@ def test_every_choice_gives_a_bound_at_every_point(family: str, seed: int) -> No
 
 def _first_layer(region: Region) -> list[int]:
     """The units that read the input alone."""
-    return [u for u, unit in enumerate(region.units) if all(s == 0 for s, _ in region.network.direct(unit, region.work)[0])]
+    return [
+        u for u, unit in enumerate(region.units) if all(s == 0 for s, _ in region.network.direct(unit, region.work)[0])
+    ]
 
 
 def random_gap(rng: np.random.Generator) -> Fraction:

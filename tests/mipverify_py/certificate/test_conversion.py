@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from bounds import Bounds
-from mipverify_py import Options, Query, Result, verify
-from mipverify_py.certificate import CertificateError, certify
-from mipverify_py.certificate._document import GRID, Network, Work
+from mipverify_py import Options, Query, Result, StopReason, Verdict, verify
+from mipverify_py._reprove import certified
+from mipverify_py.certificate import CertificateError, _write, certify
+from mipverify_py.certificate._document import GRID, Work
 from mipverify_py.certificate._encode import network_section
+from mipverify_py.certificate._fast_network import FastNetwork
 from mipverify_py.certificate._region import tree_regions
 from mipverify_py.certificate._rules import Region
 from mipverify_py.certificate._tree import Tally
@@ -45,7 +47,7 @@ def test_steps_give_the_bounds_of_refinements(method: str) -> None:
     nothing = np.zeros(0)
     root = ProofNode(-1, -1, 0, multipliers=Multipliers(nothing, nothing, np.zeros(0, np.intp), nothing))
     tree = Tree(1, (), [Stage(box, MARGIN, refinements)], [], [root])
-    exact = Network(network_section(network))
+    exact = FastNetwork(network_section(network))
     cube = ends(box.lower.tolist(), box.upper.tolist(), [0.0] * box.size, None)
     (section,) = tree_regions(network, exact, cube, (0, Fraction(MARGIN)), (tree,), Tally())
     assert any((step["below"] is not None) == (method == "trees") for step in section["steps"])
@@ -121,3 +123,15 @@ def test_an_answer_that_is_wrong_gets_no_certificate_for_what_is_wrong(answered:
     fewer = Proof(query.network, query.reference, result.proof.region, query.margin, result.proof.trees[1:])
     with pytest.raises(CertificateError, match="not proved"):
         certify(query, replace(result, proof=fewer))
+
+
+def test_ctrl_c_while_an_answer_is_proved_again_is_for_all_of_it(
+    answered: tuple[Query, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine takes the signal and only says so; a loop over many answers has to hear of it."""
+    query, result = answered
+    halted = replace(result, verdict=Verdict.UNKNOWN, proof=None, stop_reason=StopReason.INTERRUPTED)
+    monkeypatch.setattr(_write, "verify", lambda *_: halted)
+    found, why = certified(query, replace(result, proof=None, certificate=None), Options(certify="always"))
+    assert found.stop_reason is StopReason.INTERRUPTED and "interrupted" in why
+    assert (found.lower, found.upper, found.certificate) == (result.lower, result.upper, None)
