@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from bounds import Bounds
-from mipverify_py import Box, Evidence, LinfBall, Objective, Options, Query, Tightening, Verdict, distance, verify
+from mipverify_py import Box, LinfBall, Objective, Options, Query, Tightening, Verdict, distance, verify
 from mipverify_py.data import read_mnist
 from onnx_models import Array, ReluNetwork, load_onnx
+from tests.helpers.queries import OWN
 
 FAST = Options(tightening=Tightening.LINEAR, time_limit=20)
 
@@ -69,7 +70,7 @@ def images(shared_data: Path) -> tuple[Array, Array]:
 def test_wk17a_is_robust_on_the_first_images_by_bounds_alone(wk17a: ReluNetwork, images: tuple[Array, Array]) -> None:
     for x0, label in zip(*images, strict=True):
         result = verify(Query(wk17a, x0, LinfBall(0.1), Objective.FEASIBILITY, label=int(label)), FAST)
-        assert (result.verdict, result.evidence, result.backend) == (Verdict.ROBUST, Evidence.REPROVED, None)
+        assert (result.verdict, result.backend) == (Verdict.ROBUST, None) and result.evidence in OWN
 
 
 @pytest.mark.slow
