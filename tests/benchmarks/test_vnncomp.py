@@ -38,6 +38,7 @@ def test_the_lists_are_read_with_limits_and_verdicts(shared_data: Path) -> None:
     assert sum(one.expected != "" for one in (*acasxu, *mnistfc)) > 100
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_table_and_is_not_repeated(
     shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ def _pages(room: str) -> list[str]:
     return sorted(f"{room}/{page.name}" for page in (REPOSITORY / room).glob("*.md"))
 
 
-FIRST = ("README.md", "docs/tutorial/quickstart.md", "docs/tutorial/counter-attack.md", "docs/tutorial/campaign.md")
+FIRST = ("README.md", "docs/tutorial/quickstart.md")
 OTHERS = sorted({*_pages("docs/tutorial"), *_pages("docs/how-to")} - set(FIRST))
 PAGES = [*FIRST, *(pytest.param(page, marks=pytest.mark.slow) for page in OTHERS)]
 

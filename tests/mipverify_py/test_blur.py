@@ -189,6 +189,7 @@ def test_convolutional_networks_match_brute_force(seed: int, family: Generator) 
 
 @given(seeds)
 @settings(max_examples=6, deadline=None)
+@pytest.mark.slow
 def test_mixing_channels_match_brute_force_on_two_backends(seed: int) -> None:
     network, x0 = _dense((2, 2, 2), seed, units=3)
     query = Query(network, x0, Blur((2, 1), Layout(channels="first")))

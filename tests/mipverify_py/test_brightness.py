@@ -77,6 +77,7 @@ def _parameters(query: Query) -> Parameters:
 
 @given(seeds, st.sampled_from(list(SETS)), st.booleans())
 @settings(max_examples=20, deadline=None)
+@pytest.mark.slow
 def test_distances_match_brute_force(seed: int, name: str, wide: bool) -> None:
     query = _question(seed, name, wide=wide)
     assert_matches(verify(query), nearest_image(query, _images(query)))

@@ -75,6 +75,7 @@ def test_a_change_in_linf_is_a_square_of_one_sign(monkeypatch: pytest.MonkeyPatc
 
 
 @BOTH
+@pytest.mark.slow
 def test_enough_queries_solve_a_linear_classifier(norm: Norm) -> None:
     rng = np.random.default_rng(2)
     weight, x = rng.normal(size=(2, 8)), np.full((4, 8), 0.5)

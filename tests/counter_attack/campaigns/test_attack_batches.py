@@ -79,6 +79,7 @@ def assert_the_same(one: Answer, other: Answer) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", *(pytest.param(norm, marks=pytest.mark.slow) for norm in ("l2", "l1"))])
+@pytest.mark.slow
 def test_an_input_fares_the_same_alone_and_in_any_company(norm: str) -> None:
     attacks = {name: few_steps(name) for name in ATTACKS if norm in [each.value for each in ATTACKS[name].norms]}
     records = asked(attacks=attacks, norms=(norm,), finish=norm == "linf")

@@ -79,6 +79,7 @@ def test_ctrl_c_stores_says_how_to_go_on_and_nothing_decided_is_computed_again(
         assert {query.row: query.attempts for query in opened.queries() if query.row in decided} == decided
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_is_resumed(background: type[Background], capsys: pytest.CaptureFixture[str]) -> None:
     Path("c.toml").write_text(MIXED)
     child = background("run", "c.toml")
@@ -94,6 +95,7 @@ def test_a_run_that_was_killed_is_resumed(background: type[Background], capsys: 
     assert attempts(Path("c.sqlite")) > before
 
 
+@pytest.mark.slow
 def test_on_a_terminal_brackets_are_shown_and_taken_away(background: type[Background]) -> None:
     Path("c.toml").write_text(ENDLESS)
     reader, writer = pty.openpty()

@@ -65,6 +65,7 @@ def test_exact_attack_without_buffer_is_an_exact_robustness_check(network: ReluN
 
 @settings(max_examples=8, deadline=None)
 @given(network=networks(max_relus=5), seed=SEEDS, eps=RADII, share=st.floats(-1, 1))
+@pytest.mark.slow
 def test_under_estimating_buffer_gives_no_false_positives(
     network: ReluNetwork, seed: int, eps: float, share: float
 ) -> None:

@@ -131,6 +131,7 @@ def test_rates_per_eps() -> None:
     assert wide[0.05].radius == 0.2 and wide[0.05].eps == 0.05
 
 
+@pytest.mark.slow
 def test_no_success_beyond_what_is_provable() -> None:
     network, x = band(), np.array([[0.5, 0.5]])
     for radius in (0.2, 0.3):

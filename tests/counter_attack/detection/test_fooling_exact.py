@@ -146,6 +146,7 @@ def test_limits_leave_a_bracket_that_holds() -> None:
     assert soon.stop_reason is FoolingStop.TIME and soon.lower <= 0.2 <= soon.upper
 
 
+@pytest.mark.slow
 def test_searches_cut_short_leave_a_bracket_that_holds() -> None:
     """Inner searches without time find nothing or little; what they prove still counts, and nothing else."""
     network = plane_network(2)

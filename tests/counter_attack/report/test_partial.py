@@ -25,6 +25,7 @@ NO_ATTACK = "No attack was run, so exact distances stand alone."
     ],
     ids=["attacks", "distances", "verdicts"],
 )
+@pytest.mark.slow
 def test_what_is_missing_is_said(
     browser: Any, tmp_path: Path, kinds: list[QueryKind], sentences: list[str], charts: list[str]
 ) -> None:
@@ -71,6 +72,7 @@ def test_thousands_of_pairs_are_all_counted(browser: Any, tmp_path: Path) -> Non
     watched.page.close()
 
 
+@pytest.mark.slow
 def test_of_several_norms_every_table_and_chart_names_its_own(browser: Any, tmp_path: Path) -> None:
     norms = {"l2": 0.4, "linf": 0.1}
     with Store.create(tmp_path / "norms.sqlite") as store:

@@ -59,6 +59,7 @@ def test_the_same_seed_gives_the_same_file_and_another_does_not() -> None:
     assert train(job(epochs=2, flip=True, rotation=10.0, seed=1)).onnx != once.onnx
 
 
+@pytest.mark.slow
 def test_training_leaves_the_callers_random_numbers_and_threads_alone() -> None:
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     train(replace(job(epochs=1), threads=threads + 1))

@@ -98,6 +98,7 @@ def test_what_exact_arithmetic_does_not_confirm_is_proved_again(answered: tuple[
     assert float(made.statement.radius) == pytest.approx(result.upper, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_leaves_at_the_limit_get_all_bits_or_a_smaller_radius(answered: tuple[Query, Result]) -> None:
     query, result = answered
     low, high, fine, shrunk = 0.0, 4e-4, False, False
@@ -113,6 +114,7 @@ def test_leaves_at_the_limit_get_all_bits_or_a_smaller_radius(answered: tuple[Qu
     assert fine and shrunk
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_wrong_gets_no_certificate_for_what_is_wrong(answered: tuple[Query, Result]) -> None:
     query, result = answered
     assert result.lower is not None and result.upper is not None and result.proof is not None

@@ -63,6 +63,7 @@ def test_exit_code_is_that_of_float32(
     assert ended == code
 
 
+@pytest.mark.slow
 def test_text_for_one_image_and_for_several(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*COMMAND, "--index", "1"]) == ExitCode.ANSWERED
     text = capsys.readouterr().out

@@ -85,6 +85,7 @@ def test_a_proof_that_holds_is_said_to(
 
 @pytest.mark.parametrize("engine", ["auto", "cuts", "duals"])
 @pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.slow
 def test_proofs_of_the_native_engines_hold(
     inside: Path, capsys: pytest.CaptureFixture[str], engine: str, jobs: str
 ) -> None:

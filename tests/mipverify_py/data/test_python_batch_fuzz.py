@@ -66,6 +66,7 @@ EDITS = st.lists(
 
 @settings(max_examples=600, deadline=None)
 @given(parts=st.sampled_from(PARTS), edits=EDITS)
+@pytest.mark.slow
 def test_mutations_are_read_or_refused(fuzzed: Path, parts: tuple[bytes, bytes], edits: Any) -> None:
     head, tail = parts
     for share, gone, new in edits:

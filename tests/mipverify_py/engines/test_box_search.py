@@ -107,6 +107,7 @@ def test_just_under_and_just_over_the_distance(seed: int) -> None:
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=7)
+@pytest.mark.slow
 def test_worst_agrees_with_brute_force(seed: int) -> None:
     rng = np.random.default_rng(seed)
     query = replace_objective(random_query(deep_network(rng, (2, 3, 3)), seed), Objective.WORST)

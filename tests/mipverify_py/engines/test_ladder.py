@@ -59,6 +59,7 @@ def turned(monkeypatch: pytest.MonkeyPatch) -> Result:
     return distance(network, x0, options=Options(time_limit=60.0))
 
 
+@pytest.mark.slow
 def test_radii_up_to_a_little_below_the_distance_are_proved(monkeypatch: pytest.MonkeyPatch) -> None:
     result = turned(monkeypatch)
     network, x0 = hard_question()

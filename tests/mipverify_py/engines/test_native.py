@@ -91,6 +91,7 @@ def test_engines_agree_on_questions_that_take_a_search() -> None:
 
 
 @pytest.mark.parametrize("engine", NATIVE)
+@pytest.mark.slow
 def test_the_answer_is_the_same_for_any_number_of_jobs(engine: str) -> None:
     for network, x0 in (hard_question(), wide_question()):
         results = [distance(network, x0, options=Options(engine=engine, jobs=jobs)) for jobs in (1, 2, 5)]

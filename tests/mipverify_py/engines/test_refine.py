@@ -78,6 +78,7 @@ def test_refined_bounds_are_true_and_replay(family: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_ranges_against_brute_force(seed: int) -> None:
     network = deep_network(seed, (2, 4, 3, 3, 2))
     box = Bounds(-np.ones(2), np.ones(2))
@@ -171,6 +172,7 @@ def test_the_engine_answers_alike_with_limits(engine: str, seed: int, monkeypatc
         assert replay(result.proof).holds
 
 
+@pytest.mark.slow
 def test_limits_serve_a_deep_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """A question that is open when limits are sought is answered with them, and its proof rests on their trees."""
     network = deep_network(7, (8, 14, 14, 14, 2))
