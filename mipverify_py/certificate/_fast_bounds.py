@@ -47,6 +47,8 @@ from mipverify_py.certificate._rules import SLOPE
 
 MOST_EXPONENT = 900
 """With larger exponents a linear function's slopes might be too small for floats."""
+MOST_PLANES = 64
+"""With more planes in a batch its parts are taken a few at a time."""
 Ends = Callable[[int, int], tuple[int, int]]
 """The bounds of an entry of a node on all of the box."""
 
@@ -260,20 +262,38 @@ class Batch:
             return
         for source, bits in spent.items():
             self._vectors(self.network.sizes[source], np.array(bits, np.int64))
-        b, i, place, weights = np.array(listed, np.int64).T
-        products = times(term.x[:, b, i], digits(weights))
-        shares = np.zeros((len(products), self.count, len(planes)))
-        target: Any = np.s_[:, b, place]
-        np.add.at(shares, target, products)  # the same plane twice gives sums of few digits
-        shares = carried(shares)
-        common = max(plane.constant[1] for plane in planes)
-        constants = digits([plane.constant[0] << (common - plane.constant[1]) for plane in planes])
-        self.constants.append((term.exponent + self.bits + common, dots(shares, constants[:, None])))
-        common = max(plane.exponent for plane in planes)
+        self._share(term, planes, np.array(listed, np.int64))
         for source, exponents in plain.items():
-            x = _table(planes, source, common, self.network.sizes[source]).product(shares)
-            self._add(source, term.exponent + self.bits + common, x, None)
             self.left[source].plain = exponents
+
+    def _share(self, term: Term, planes: Sequence[FastPlane], listed: Ints) -> None:
+        """Adds shares of planes; `listed` has part, entry, plane and weight. Few parts have the same planes."""
+        common, bottom = max(plane.exponent for plane in planes), max(plane.constant[1] for plane in planes)
+        constants, found = [0] * self.count, dict[int, list[tuple[slice, Digits]]]()
+        step = self.count if len(planes) <= MOST_PLANES else 1 + MOST_PLANES * self.count // len(planes)
+        for start in range(0, self.count, step):
+            rows = slice(start, min(self.count, start + step))
+            b, i, place, weights = listed[(listed[:, 0] >= rows.start) & (listed[:, 0] < rows.stop)].T
+            if not b.size:
+                continue
+            used, column = np.unique(place, return_inverse=True)
+            here = [planes[k] for k in used.tolist()]
+            products = times(term.x[:, b, i], digits(weights))
+            shares = np.zeros((len(products), rows.stop - rows.start, len(here)))
+            target: Any = np.s_[:, b - start, column]
+            np.add.at(shares, target, products)  # the same plane twice gives sums of few digits
+            shares = carried(shares)
+            tops = digits([plane.constant[0] << (bottom - plane.constant[1]) for plane in here])
+            constants[rows] = dots(shares, tops[:, None])
+            for source in {source for plane in here for source in plane.slopes}:
+                x = _table(here, source, common, self.network.sizes[source]).product(shares)
+                found.setdefault(source, []).append((rows, x))
+        self.constants.append((term.exponent + self.bits + bottom, constants))
+        for source, pieces in found.items():
+            x = np.zeros((max(len(piece) for _, piece in pieces), self.count, self.network.sizes[source]))
+            for rows, piece in pieces:
+                x[: len(piece), rows] = piece
+            self._add(source, term.exponent + self.bits + common, x, None)
 
 
 def _table(planes: Sequence[FastPlane], source: int, exponent: int, size: int) -> Table:

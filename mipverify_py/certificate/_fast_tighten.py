@@ -28,14 +28,17 @@ if TYPE_CHECKING:
 
 TOGETHER = 64
 """So many bounds are found at once."""
+SMALL = 256
+"""For inputs that are not larger, units that read parts of them are treated alike."""
 
 
 class Narrow(NamedTuple):
     """What is needed of a unit z = w x + b of the input.
 
     Attributes:
-        entries: of the input that it reads, ascending.
-        weights: w for these, in digits.
+        entries: of the input, ascending; of a small input all.
+        read: 1 for those that it reads, 0 for others.
+        weights: w for the entries, in digits.
         floats: the same as floats.
         fixed: b, and the sum of w times the lower ends of the box, in units of 2**-(exponent + GRID).
         spread: w times the lengths of the box, in digits.
@@ -43,6 +46,7 @@ class Narrow(NamedTuple):
     """
 
     entries: Ints
+    read: NDArray[np.float64]
     weights: Digits
     floats: NDArray[np.float64]
     fixed: int
@@ -150,10 +154,15 @@ class Tightener:
             require(set(reads.weights) <= {0}, "A unit that is tightened reads more than the input.")
             nothing = np.zeros(0, np.int64), np.zeros((1, 0))
             entries, weights = reads.weights.get(0, nothing)
+            read = np.ones(len(entries))
+            if (size := self.region.network.sizes[0]) <= SMALL:
+                read, wide = np.zeros(size), np.zeros((len(weights), size))
+                read[entries], wide[:, entries] = 1.0, weights
+                entries, weights = np.arange(size), wide
             low = dots(weights[:, None], self.region.ends(0)[0][:, None, entries])[0]
             floats, spread = np.ldexp(approximate(weights), -reads.exponent), times(weights, self.lengths()[:, entries])
             fixed = low + (reads.bias << GRID)
-            self._narrow[unit] = Narrow(entries, weights, floats, fixed, spread, reads.exponent)
+            self._narrow[unit] = Narrow(entries, read, weights, floats, fixed, spread, reads.exponent)
         return self._narrow[unit]
 
     def _tops(self, answer: Answer, listed: Sequence[Wanted], threshold: Dyadic, bits: int) -> list[int]:
@@ -184,12 +193,13 @@ class Tightener:
         return found
 
     def _sums(self, wants: Sequence[Wanted], line: Line, bits: int) -> list[tuple[int, int]]:
-        """For units that read equally many entries the sum of w (high - low), and that of g (high - low)."""
+        """For units with equally many entries the sum of w (high - low), and that of g (high - low)."""
         narrow = [self.narrow(want.unit) for want in wants]
         entries = np.stack([one.entries for one in narrow])
         first = np.stack([want.sign * one.floats for want, one in zip(wants, narrow, strict=True)])
         gammas = np.array([np.ldexp(float(want.gamma), -bits) for want in wants])[:, None]
-        second = gammas * line.floats[entries]
+        read = np.stack([one.read for one in narrow])
+        second = gammas * line.floats[entries] * read
         mixed, size = first + second, np.abs(first) + np.abs(second)
         above = mixed > 0
         self._spend(wants, narrow, line, bits, (np.abs(mixed).max(axis=1, initial=0.0), size.max(axis=1, initial=0.0)))
@@ -197,7 +207,7 @@ class Tightener:
             above[k, j] = _mixed(wants[k], narrow[k], int(j), line, bits)[0] > 0
         chosen = above.astype(np.float64)
         own = [integers((one.spread @ row)[:, None])[0] for one, row in zip(narrow, chosen, strict=True)]
-        change = chosen - (line.floats > 0)[entries]
+        change = chosen - (line.floats > 0)[entries] * read
         if entries.shape[1] == line.x.shape[1]:
             others = integers((change @ line.spread.T).T)
         else:
@@ -221,9 +231,9 @@ class Tightener:
         for k, (want, one) in enumerate(zip(wants, narrow, strict=True)):
             least, length = (max(0, int(end[k]) + want.common) for end in (shortest, longest))
             if most[k] <= doubt[k] or (want.common + least) // 64 != (want.common + length) // 64:
-                found = (_mixed(want, one, j, line, bits) for j in range(len(one.entries)))
+                found = (_mixed(want, one, j, line, bits) for j in np.flatnonzero(one.read).tolist())
                 length = max(((abs(v) << want.common >> e).bit_length() for v, e in found), default=0)
-            self.region.work.spend(len(one.entries), want.common + GRID + length)
+            self.region.work.spend(int(one.read.sum()), want.common + GRID + length)
 
 
 def _mixed(want: Wanted, narrow: Narrow, place: int, line: Line, bits: int) -> Dyadic:
